@@ -1,0 +1,9 @@
+//! The vocabulary: Calico's resources, their names by version, ports, protocols and settings.
+//!
+//! This room is pure and knows nothing of where resources come from.
+
+pub mod edit;
+pub mod kind;
+
+pub use edit::{FieldEdit, FieldPath};
+pub use kind::{Family, Kind};

@@ -1,0 +1,3 @@
+//! The command `calicoctl-protect`.
+
+fn main() {}
