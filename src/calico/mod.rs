@@ -4,6 +4,12 @@
 
 pub mod edit;
 pub mod kind;
+pub mod object;
+pub mod snapshot;
+pub mod version;
 
 pub use edit::{FieldEdit, FieldPath};
 pub use kind::{Family, Kind};
+pub use object::{Object, ObjectError, ObjectId};
+pub use snapshot::{Datastore, DatastoreKind, Snapshot, Stored};
+pub use version::Version;

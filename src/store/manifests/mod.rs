@@ -1,0 +1,1 @@
+//! YAML and JSON files on disk as a datastore.

@@ -1,0 +1,121 @@
+//! Where resources are kept: one trait, and the stores behind it.
+//!
+//! A store knows objects and field edits. It knows nothing of recipes, plans or terminals.
+
+use crate::calico::{FieldEdit, Object, ObjectId, Snapshot};
+
+pub mod manifests;
+
+/// One write.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Write {
+    /// A new object; it is an error when there is one already.
+    Create(Object),
+    /// Field edits of an object that is there.
+    Update {
+        /// Which object.
+        id: ObjectId,
+        /// The edits, in order, in the object's v3 form.
+        edits: Vec<FieldEdit>,
+        /// The revision that was read; a store refuses the write when it has changed.
+        revision: String,
+    },
+    /// The object goes away.
+    Delete {
+        /// Which object.
+        id: ObjectId,
+        /// The revision that was read; a store refuses the write when it has changed.
+        revision: String,
+    },
+}
+
+impl Write {
+    /// The object that is written.
+    #[must_use]
+    pub fn id(&self) -> &ObjectId {
+        match self {
+            Self::Create(object) => object.id(),
+            Self::Update { id, .. } | Self::Delete { id, .. } => id,
+        }
+    }
+}
+
+/// What kind of failure a store met; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Input, output, permission, a server's error: exit code 1.
+    Failed,
+    /// The object was changed since it was read: exit code 4.
+    Conflict,
+    /// What the user named cannot be used: exit code 64.
+    Usage,
+}
+
+/// A failure of a store, with what the user can do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct StoreError {
+    /// What kind of failure.
+    pub kind: StoreErrorKind,
+    /// One line, lower case, names in backticks.
+    pub message: String,
+    /// Lines shown below the message as they are: the place in a file, a caret.
+    pub detail: Vec<String>,
+    /// The next thing to do.
+    pub hint: Option<String>,
+}
+
+impl StoreError {
+    /// A failure of a kind.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            detail: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// The same failure with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same failure with lines shown below its message.
+    #[must_use]
+    pub fn detail(mut self, line: impl Into<String>) -> Self {
+        self.detail.push(line.into());
+        self
+    }
+}
+
+/// A datastore.
+#[expect(
+    async_fn_in_trait,
+    reason = "stores are used by this crate's own single-threaded commands"
+)]
+pub trait Store {
+    /// Reads everything that the tool may need.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read whole: a half-read picture proves nothing.
+    async fn read(&mut self) -> Result<Snapshot, StoreError>;
+
+    /// Writes a batch of changes and calls `done` with the index of each that has taken effect.
+    ///
+    /// The changes of a batch may take effect in any order: whoever makes batches has seen to it
+    /// that every subset is safe. Order between batches is kept by the caller.
+    ///
+    /// # Errors
+    ///
+    /// When a write is refused or fails; those reported to `done` have taken effect all the same.
+    /// A write refused with [`StoreErrorKind::Conflict`] has not.
+    async fn write(
+        &mut self,
+        batch: &[Write],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<(), StoreError>;
+}
