@@ -4,3 +4,4 @@
 //! The rooms of the house, from the ground up, are described in `ARCHITECTURE.md`.
 
 pub mod calico;
+pub mod selector;
