@@ -4,5 +4,6 @@
 //! The rooms of the house, from the ground up, are described in `ARCHITECTURE.md`.
 
 pub mod calico;
+pub mod recipe;
 pub mod selector;
 pub mod store;

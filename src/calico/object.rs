@@ -186,6 +186,11 @@ impl Object {
         self.spec_map().insert(field.to_owned(), value);
     }
 
+    /// Puts another spec in place of the object's.
+    pub fn replace_spec(&mut self, spec: Value) {
+        as_map(&mut self.value).insert("spec".to_owned(), spec);
+    }
+
     /// Takes a field of the spec away.
     pub fn remove_spec(&mut self, field: &str) {
         self.spec_map().shift_remove(field);
