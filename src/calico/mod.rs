@@ -4,8 +4,10 @@
 
 pub mod edit;
 pub mod kind;
+pub mod names;
 pub mod object;
 pub mod snapshot;
+pub mod v1;
 pub mod version;
 
 pub use edit::{FieldEdit, FieldPath};
