@@ -6,15 +6,21 @@
 //! [`METADATA`], and which part of it depends on the release that wrote the object and on the one
 //! that reads it. An object made with kubectl has no such annotation and is taken as it is.
 
+mod create;
 mod splice;
+mod uid;
 
 use serde_json::{Map, Value, json};
 
 use super::edit::{self, EditError};
 use super::kind::{CRD_V1, V3};
-use super::names::{Record, Store, stored_name, v3_name};
-use super::version::{NameRegime, V1Writer};
-use super::{FieldEdit, FieldPath, Kind, Object, Version};
+use super::names::{Record, Store, v3_name};
+use super::version::V1Writer;
+use super::{FieldEdit, FieldPath, Kind, Version};
+
+pub use create::create;
+use uid::convert_owners;
+pub use uid::convert_uid;
 
 /// The annotation in which the client library keeps v3 metadata.
 pub const METADATA: &str = "projectcalico.org/metadata";
@@ -112,101 +118,6 @@ pub fn edits(
     result.retain(|e| !e.path().starts_with(&["metadata"]));
     result.extend(source.map_edits(&view, &wanted, version)?);
     Ok(result)
-}
-
-/// A new stored object, as the writer of `version` makes it of a v3 object.
-///
-/// What the server fills in (UID, resource version) is left out.
-#[must_use]
-pub fn create(object: &Object, version: Version) -> Value {
-    let id = object.id();
-    let tier = object.spec_str("tier").filter(|t| !t.is_empty());
-    let tier = tier.unwrap_or("default");
-    let in_annotation = version.v1_writer() == V1Writer::InAnnotation;
-    let empty = Map::new();
-    let given = object.value().get("metadata").and_then(Value::as_object);
-
-    let mut meta = given.unwrap_or(&empty).clone();
-    for field in ["name", "namespace", "resourceVersion", "uid"] {
-        meta.shift_remove(field);
-    }
-    let mut labels = take_map(&mut meta, "labels");
-    let mut annotations = take_map(&mut meta, "annotations");
-    annotations.shift_remove(METADATA);
-    let labelled = version.has_tiers() && (tier != "default" || !version.wants_tier_prefix());
-    if id.kind.is_tiered_policy() && labelled {
-        labels.insert(TIER_LABEL.into(), json!(tier));
-    }
-    let (mut on_labels, mut on_annotations) = (labels.clone(), annotations.clone());
-    if in_annotation {
-        on_labels.retain(|key, _| is_ours(key));
-        on_annotations.retain(|key, _| is_ours(key));
-        put_map(&mut meta, "labels", sorted(labels));
-        put_map(&mut meta, "annotations", sorted(annotations));
-        convert_owners(&mut meta, V3, CRD_V1);
-    }
-    if id.kind.is_tiered_policy() && version.name_regime() != NameRegime::Prefixed {
-        meta.insert("name".into(), json!(id.name));
-    }
-    let text = splice::go_json(&Value::Object(in_go_order(meta)));
-    on_annotations.insert(METADATA.into(), json!(text));
-
-    let mut metadata = Map::new();
-    metadata.insert(
-        "name".into(),
-        json!(stored_name(id.kind, &id.name, version)),
-    );
-    if let Some(namespace) = &id.namespace {
-        metadata.insert("namespace".into(), json!(namespace));
-    }
-    put_map(&mut metadata, "labels", on_labels);
-    put_map(&mut metadata, "annotations", on_annotations);
-
-    let mut stored = json!({"apiVersion": CRD_V1, "kind": id.kind.name(), "metadata": metadata});
-    if let (Value::Object(stored), Value::Object(rest)) = (&mut stored, object.value()) {
-        for (key, value) in rest {
-            stored.entry(key.clone()).or_insert_with(|| value.clone());
-        }
-    }
-    stored
-}
-
-/// The other side's UID: the bits of each byte reversed, except where a UUID keeps its version and
-/// variant (bytes 6 and 8). It is its own inverse. `None` when the text is no UUID.
-///
-/// Preconditions of deletes and owner references need the UID of the side they are used on (data
-/// model, 3.3); v3.27.5 and later convert.
-///
-/// ```
-/// use calicoctl_protect::calico::v1::convert_uid;
-/// let v1 = "01020304-0506-4708-890a-0b0c0d0e0f10";
-/// let v3 = convert_uid(v1).unwrap();
-/// assert_eq!(v3, "8040c020-a060-4710-8950-d030b070f008");
-/// assert_eq!(convert_uid(&v3).as_deref(), Some(v1));
-/// ```
-#[must_use]
-pub fn convert_uid(uid: &str) -> Option<String> {
-    let groups: Vec<&str> = uid.split('-').collect();
-    let lengths = groups.iter().map(|group| group.len());
-    if !lengths.eq([8, 4, 4, 4, 12]) {
-        return None;
-    }
-    let mut at = 0;
-    let mut converted = Vec::new();
-    for group in groups {
-        let mut text = String::new();
-        for pair in group.as_bytes().chunks(2) {
-            let pair = std::str::from_utf8(pair).ok();
-            let pair = pair.filter(|p| p.bytes().all(|b| b.is_ascii_hexdigit()))?;
-            let byte = u8::from_str_radix(pair, 16).ok()?;
-            let kept = at == 6 || at == 8;
-            let byte = if kept { byte } else { byte.reverse_bits() };
-            text.push_str(&format!("{byte:02x}"));
-            at += 1;
-        }
-        converted.push(text);
-    }
-    Some(converted.join("-"))
 }
 
 /// A stored object taken apart.
@@ -482,32 +393,8 @@ fn is_ours(key: &str) -> bool {
     key.contains("projectcalico.org/") || key.contains("operator.tigera.io/")
 }
 
-/// Owners of one API group named by the other, with the UID of that side. An owner whose UID is no
-/// UUID is left as it is: it refers to nothing.
-fn convert_owners(meta: &mut Map<String, Value>, from: &str, to: &str) {
-    let owners = meta.get_mut("ownerReferences");
-    for owner in owners.and_then(Value::as_array_mut).into_iter().flatten() {
-        let group = owner.get("apiVersion").and_then(Value::as_str);
-        // Before v3.28 the annotation held the v3 group with the UID of the stored object.
-        let concerned = group == Some(from) || (to == V3 && group == Some(V3));
-        let uid = owner.get("uid").and_then(Value::as_str);
-        let uid = uid.filter(|_| concerned).and_then(convert_uid);
-        if let (Some(uid), Value::Object(owner)) = (uid, owner) {
-            owner.insert("apiVersion".into(), json!(to));
-            owner.insert("uid".into(), json!(uid));
-        }
-    }
-}
-
 fn map_of<'v>(value: &'v Value, field: &str) -> Option<&'v Map<String, Value>> {
     value.get("metadata")?.get(field)?.as_object()
-}
-
-fn take_map(meta: &mut Map<String, Value>, field: &str) -> Map<String, Value> {
-    match meta.shift_remove(field) {
-        Some(Value::Object(map)) => map,
-        _ => Map::new(),
-    }
 }
 
 fn put_map(meta: &mut Map<String, Value>, field: &str, map: Map<String, Value>) {
@@ -516,11 +403,6 @@ fn put_map(meta: &mut Map<String, Value>, field: &str, map: Map<String, Value>) 
     } else {
         meta.insert(field.to_owned(), Value::Object(map));
     }
-}
-
-fn sorted(mut map: Map<String, Value>) -> Map<String, Value> {
-    map.sort_keys();
-    map
 }
 
 fn in_go_order(mut meta: Map<String, Value>) -> Map<String, Value> {

@@ -1,4 +1,6 @@
+use super::create::take_map;
 use super::*;
+use crate::calico::Object;
 use crate::calico::object::label_path;
 use proptest::prelude::*;
 
