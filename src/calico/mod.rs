@@ -5,6 +5,7 @@
 pub mod edit;
 pub mod kind;
 pub mod names;
+pub mod net;
 pub mod object;
 pub mod snapshot;
 pub mod v1;

@@ -130,7 +130,10 @@ pub fn candidates(kind: Kind, v3_name: &str) -> impl Iterator<Item = String> + u
     std::iter::once(v3_name.to_owned()).chain(prefixed)
 }
 
-fn is_ready_made(name: &str, version: Version) -> bool {
+/// Whether another component of `version` made this policy name: from Kubernetes' network policies,
+/// its admin network policies or OpenStack's security groups. Such names are kept as they are.
+#[must_use]
+pub fn is_ready_made(name: &str, version: Version) -> bool {
     if version.has_tiers() {
         READY_MADE.iter().any(|prefix| name.starts_with(prefix))
     } else {
