@@ -6,12 +6,16 @@ pub mod edit;
 pub mod endpoint;
 pub mod felix;
 pub mod kind;
+pub mod names;
+pub mod net;
 pub mod node;
 pub mod object;
 pub mod policy;
 pub mod port;
 pub mod snapshot;
+pub mod v1;
 pub mod version;
+pub mod yaml;
 
 pub use edit::{FieldEdit, FieldPath};
 pub use endpoint::HostEndpointSpec;

@@ -75,7 +75,13 @@ pub fn grant(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError>
     }
     let nets: BTreeSet<IpNet> = asked_nets(intent);
     let own_set = intent.server.client_set_name(None);
-    add_to_set(draft, &intent.server, &own_set, &nets, "lets these addresses in")?;
+    add_to_set(
+        draft,
+        &intent.server,
+        &own_set,
+        &nets,
+        "lets these addresses in",
+    )?;
     for net in nets.iter().filter(|net| net.prefix_len() == 0) {
         draft.note(
             Importance::Warning,
@@ -84,7 +90,14 @@ pub fn grant(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError>
         );
     }
     for choice in &intent.workloads {
-        workloads::label(draft, choice, &label, Stage::Clients, "lets its pods in", false)?;
+        workloads::label(
+            draft,
+            choice,
+            &label,
+            Stage::Clients,
+            "lets its pods in",
+            false,
+        )?;
         note_nat(draft, choice);
     }
     Ok(())
@@ -110,10 +123,15 @@ pub fn revoke(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError
             holders.push(LabelHolder::node(host)?.id);
         }
         for id in holders {
-            draft.edit(Stage::Clients, &id, format!("shuts {} out", host.name), |object| {
-                object.remove_label(&label);
-                marks::remove_label(object, &label);
-            });
+            draft.edit(
+                Stage::Clients,
+                &id,
+                format!("shuts {} out", host.name),
+                |object| {
+                    object.remove_label(&label);
+                    marks::remove_label(object, &label);
+                },
+            );
         }
     }
     let nodes_set = intent.server.client_set_name(Some(NODES_SET));
@@ -121,12 +139,22 @@ pub fn revoke(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError
     for name in &intent.net_sets {
         let id = ObjectId::global(Kind::GlobalNetworkSet, name);
         existing_set(draft, name)?;
-        draft.edit(Stage::Clients, &id, "shuts the set's addresses out", |set| {
-            set.remove_label(&label);
-        });
+        draft.edit(
+            Stage::Clients,
+            &id,
+            "shuts the set's addresses out",
+            |set| {
+                set.remove_label(&label);
+            },
+        );
     }
     let own_set = intent.server.client_set_name(None);
-    remove_from_set(draft, &own_set, &asked_nets(intent), "shuts these addresses out");
+    remove_from_set(
+        draft,
+        &own_set,
+        &asked_nets(intent),
+        "shuts these addresses out",
+    );
     for choice in &intent.workloads {
         let why = "shuts its pods out";
         workloads::unlabel(draft, Some(choice), &label, Stage::Clients, why, |_| true);
@@ -250,7 +278,9 @@ pub fn covered(draft: &Draft<'_>, server: &ServerName, except: Option<&str>) -> 
 }
 
 fn nets_of(set: &Object) -> impl Iterator<Item = IpNet> {
-    set.spec_strs("nets").filter_map(|net| parse_cidr_or_ip(net).ok()).map(|net| net.trunc())
+    set.spec_strs("nets")
+        .filter_map(|net| parse_cidr_or_ip(net).ok())
+        .map(|net| net.trunc())
 }
 
 /// Adds networks to a client set and makes it where it is not there.
@@ -273,7 +303,10 @@ pub fn add_to_set(
     let Some(existing) = draft.current(&id) else {
         let mut set = Object::empty(id);
         set.set_label(&label, "true");
-        set.set_spec("nets", json!(nets.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        set.set_spec(
+            "nets",
+            json!(nets.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        );
         marks::set_created(&mut set);
         draft.put(Stage::Clients, set, why);
         return Ok(());
@@ -289,7 +322,9 @@ pub fn add_to_set(
         return Err(RecipeError::failed(format!(
             "network set `{name}` is there without the label `{label}`"
         ))
-        .hint(format!("look at its addresses; `--net-set {name}` lets all of them in")));
+        .hint(format!(
+            "look at its addresses; `--net-set {name}` lets all of them in"
+        )));
     }
     draft.edit(Stage::Clients, &id, why, |set| {
         if !labelled {
@@ -309,12 +344,17 @@ fn remove_from_set(draft: &mut Draft<'_>, name: &str, nets: &BTreeSet<IpNet>, wh
         return;
     };
     let asked = |text: &&str| parse_cidr_or_ip(text).is_ok_and(|net| nets.contains(&net.trunc()));
-    let left: Vec<String> =
-        set.spec_strs("nets").filter(|text| !asked(text)).map(str::to_owned).collect();
+    let left: Vec<String> = set
+        .spec_strs("nets")
+        .filter(|text| !asked(text))
+        .map(str::to_owned)
+        .collect();
     if left.is_empty() && marks::is_created(set) {
         draft.delete(Stage::Clients, &id, why);
     } else {
-        draft.edit(Stage::Clients, &id, why, |set| set.set_spec("nets", json!(left)));
+        draft.edit(Stage::Clients, &id, why, |set| {
+            set.set_spec("nets", json!(left))
+        });
     }
 }
 
@@ -326,9 +366,10 @@ fn note_still_in(draft: &mut Draft<'_>, intent: &Clients, loose: &BTreeSet<IpNet
     let mut holders = Vec::new();
     for object in draft.all().filter(|o| o.label(&label).is_some()) {
         let met: Vec<String> = match object.id().kind {
-            Kind::GlobalNetworkSet | Kind::NetworkSet => {
-                nets_of(object).filter(meets).map(|net| net.to_string()).collect()
-            }
+            Kind::GlobalNetworkSet | Kind::NetworkSet => nets_of(object)
+                .filter(meets)
+                .map(|net| net.to_string())
+                .collect(),
             Kind::HostEndpoint if !crate::calico::endpoint::is_automatic(object) => {
                 let spec: HostEndpointSpec = object.typed_spec().unwrap_or_default();
                 let nets = spec.addresses().map(IpNet::from).filter(meets);

@@ -64,7 +64,9 @@ impl HostView<'_> {
     /// The endpoint that stands for all interfaces: the first by name.
     #[must_use]
     pub fn wildcard(&self) -> Option<&EndpointView<'_>> {
-        self.endpoints.iter().find(|e| e.spec.interface_name == ALL_INTERFACES)
+        self.endpoints
+            .iter()
+            .find(|e| e.spec.interface_name == ALL_INTERFACES)
     }
 
     /// The endpoints that can govern an interface.
@@ -130,9 +132,9 @@ impl<'s> Hosts<'s> {
             })
             .collect();
         for object in snapshot.of(Kind::HostEndpoint) {
-            let spec: HostEndpointSpec = object.typed_spec().map_err(|error| {
-                RecipeError::failed(error).hint("correct the object first")
-            })?;
+            let spec: HostEndpointSpec = object
+                .typed_spec()
+                .map_err(|error| RecipeError::failed(error).hint("correct the object first"))?;
             let view = hosts.entry(spec.node.clone()).or_insert_with(|| HostView {
                 name: spec.node.clone(),
                 node: None,

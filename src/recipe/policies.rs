@@ -5,9 +5,7 @@ use serde_json::{Value, json};
 use super::{RecipeError, marks};
 use crate::calico::names::ServerName;
 use crate::calico::policy::{Action, DEFAULT_TIER, PolicySpec, PolicyType, policy_spec};
-use crate::calico::{
-    Kind, Object, ObjectId, PortMatch, ServerPort, Snapshot, Transport, Version,
-};
+use crate::calico::{Kind, Object, ObjectId, PortMatch, ServerPort, Snapshot, Transport, Version};
 use crate::selector::normalise;
 
 /// The label, and the policy, that keep all other traffic open.
@@ -137,7 +135,11 @@ pub fn find<'s>(snapshot: &'s Snapshot, server: &ServerName) -> Option<&'s Objec
     snapshot.of(Kind::GlobalNetworkPolicy).find(|policy| {
         let tier = policy.spec_str("tier").unwrap_or(DEFAULT_TIER);
         tier != DEFAULT_TIER
-            && policy.name().strip_prefix(tier).and_then(|n| n.strip_prefix('.')) == Some(&name)
+            && policy
+                .name()
+                .strip_prefix(tier)
+                .and_then(|n| n.strip_prefix('.'))
+                == Some(&name)
     })
 }
 
@@ -154,7 +156,11 @@ pub fn same_meaning(a: &Object, b: &Object) -> bool {
 fn meaning(mut spec: PolicySpec) -> PolicySpec {
     spec.tier = Some(spec.tier().to_owned());
     spec.selector = Some(normalise(spec.selector.as_deref().unwrap_or_default()));
-    let mut types = spec.types.take().filter(|t| !t.is_empty()).unwrap_or_else(|| spec.default_types());
+    let mut types = spec
+        .types
+        .take()
+        .filter(|t| !t.is_empty())
+        .unwrap_or_else(|| spec.default_types());
     types.sort();
     types.dedup();
     // Rules of a direction that the policy does not cover are dead.
@@ -168,7 +174,11 @@ fn meaning(mut spec: PolicySpec) -> PolicySpec {
         let rules = rules.get_or_insert_default();
         for rule in rules {
             for side in [&mut rule.source, &mut rule.destination] {
-                for text in [&mut side.selector, &mut side.not_selector, &mut side.namespace_selector] {
+                for text in [
+                    &mut side.selector,
+                    &mut side.not_selector,
+                    &mut side.namespace_selector,
+                ] {
                     *text = text.take().filter(|t| !t.is_empty()).map(|t| normalise(&t));
                 }
                 side.ports.sort();
@@ -211,7 +221,9 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
             Action::Allow => (Approach::DenyByDefault, &rule.source.selector),
             _ => continue,
         };
-        let (form, Some(selector)) = peer else { continue };
+        let (form, Some(selector)) = peer else {
+            continue;
+        };
         let Some(transport) = rule.protocol.and_then(crate::calico::Protocol::transport) else {
             continue;
         };
@@ -241,8 +253,15 @@ pub fn protected_servers(snapshot: &Snapshot) -> Vec<ServerName> {
         .filter_map(|policy| {
             let tier = policy.spec_str("tier").unwrap_or(DEFAULT_TIER);
             let name = policy.name();
-            let plain = name.strip_prefix(tier).and_then(|n| n.strip_prefix('.')).unwrap_or(name);
-            plain.strip_prefix("protected-")?.strip_suffix("-server")?.parse().ok()
+            let plain = name
+                .strip_prefix(tier)
+                .and_then(|n| n.strip_prefix('.'))
+                .unwrap_or(name);
+            plain
+                .strip_prefix("protected-")?
+                .strip_suffix("-server")?
+                .parse()
+                .ok()
         })
         .collect();
     names.sort();
@@ -272,8 +291,14 @@ pub fn unknown_server(server: &ServerName) -> RecipeError {
     let error = RecipeError::usage(format!("unknown server `{}`", server.as_str()));
     let similar = super::catalogue::similar_names(server.as_str());
     match similar.first() {
-        Some(best) => error.hint(format!("did you mean `{best}`? else name its ports: `server {} --port tcp/PORT`", server.as_str())),
-        None => error.hint(format!("name its ports: `server {} --port tcp/PORT`", server.as_str())),
+        Some(best) => error.hint(format!(
+            "did you mean `{best}`? else name its ports: `server {} --port tcp/PORT`",
+            server.as_str()
+        )),
+        None => error.hint(format!(
+            "name its ports: `server {} --port tcp/PORT`",
+            server.as_str()
+        )),
     }
 }
 

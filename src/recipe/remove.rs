@@ -52,9 +52,19 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
         draft.delete(Stage::ProtectPolicy, policy.id(), "lets everybody in again");
     }
     delete_empty_endpoints(draft);
-    let own_set = ObjectId::global(Kind::GlobalNetworkSet, server.client_set_name(Some(SELF_SET)));
-    if draft.current(&own_set).is_some_and(|set| intent.all || marks::is_created(set)) {
-        draft.delete(Stage::Clients, &own_set, "held loopback and the server's own hosts");
+    let own_set = ObjectId::global(
+        Kind::GlobalNetworkSet,
+        server.client_set_name(Some(SELF_SET)),
+    );
+    if draft
+        .current(&own_set)
+        .is_some_and(|set| intent.all || marks::is_created(set))
+    {
+        draft.delete(
+            Stage::Clients,
+            &own_set,
+            "held loopback and the server's own hosts",
+        );
     }
     delete_default_allow(draft);
     if let Some(tier) = policy.as_ref().and_then(|p| p.spec_str("tier")) {
@@ -93,7 +103,9 @@ fn default_allow_id() -> ObjectId {
 }
 
 fn allow_is_ours(draft: &Draft<'_>) -> bool {
-    draft.current(&default_allow_id()).is_some_and(marks::is_created)
+    draft
+        .current(&default_allow_id())
+        .is_some_and(marks::is_created)
 }
 
 /// Takes away host endpoints that the tool made and that serve nothing any more.
@@ -103,7 +115,10 @@ pub fn delete_empty_endpoints(draft: &mut Draft<'_>) {
             || key.starts_with("allowed-") && key.ends_with("-client")
     };
     let touched = |draft: &Draft<'_>, object: &Object| {
-        draft.snapshot().get(object.id()).is_some_and(|before| before != object)
+        draft
+            .snapshot()
+            .get(object.id())
+            .is_some_and(|before| before != object)
     };
     let empty: Vec<ObjectId> = draft
         .all()
@@ -122,13 +137,19 @@ fn delete_default_allow(draft: &mut Draft<'_>) {
         .all()
         .any(|o| LABELLED.contains(&o.id().kind) && is_labelled(o, DEFAULT_ALLOW));
     if allow_is_ours(draft) && !used {
-        draft.delete(Stage::DefaultAllow, &id, "no host endpoint needs it any more");
+        draft.delete(
+            Stage::DefaultAllow,
+            &id,
+            "no host endpoint needs it any more",
+        );
     }
 }
 
 fn delete_tier(draft: &mut Draft<'_>, name: &str) {
     let id = ObjectId::global(Kind::Tier, name);
-    let used = draft.all().any(|o| o.id().kind.is_tiered_policy() && o.spec_str("tier") == Some(name));
+    let used = draft
+        .all()
+        .any(|o| o.id().kind.is_tiered_policy() && o.spec_str("tier") == Some(name));
     if draft.current(&id).is_some_and(marks::is_created) && !used {
         draft.delete(Stage::Tier, &id, "holds no policy any more");
     }
@@ -150,7 +171,10 @@ fn note_left(draft: &mut Draft<'_>, intent: &RemoveServer, policy: Option<&Objec
         };
         draft.note(
             Importance::Warning,
-            format!("{}{on} stay: calicoctl-protect did not make them", policy.id()),
+            format!(
+                "{}{on} stay: calicoctl-protect did not make them",
+                policy.id()
+            ),
             Some(format!("`remove {server} --all` takes them away, too")),
         );
     }

@@ -101,7 +101,9 @@ fn nowhere(server: &ServerName) -> RecipeError {
         "where does `{}` run? no node and no workload is given",
         server.as_str()
     ))
-    .hint("add `--node NAME`, `--node-selector SELECTOR`, `--all-nodes` or `--workload NS/SELECTOR`")
+    .hint(
+        "add `--node NAME`, `--node-selector SELECTOR`, `--all-nodes` or `--workload NS/SELECTOR`",
+    )
 }
 
 /// The policy that the intent asks for: what it leaves open is taken from the policy that is
@@ -122,13 +124,19 @@ fn desired_policy(draft: &Draft<'_>, intent: &ProtectServer) -> Result<ProtectPo
         ))
         .hint("tiers came with v3.29: leave `--tier` out"));
     }
-    let known_tier = known.as_ref().map(|k| k.tier.clone()).filter(|t| t != DEFAULT_TIER);
+    let known_tier = known
+        .as_ref()
+        .map(|k| k.tier.clone())
+        .filter(|t| t != DEFAULT_TIER);
     Ok(ProtectPolicy {
         server: intent.server.clone(),
         ports,
         approach: intent.approach,
         tier: intent.tier.clone().or(known_tier),
-        order: intent.order.or(known.and_then(|k| k.order)).unwrap_or(PROTECT_ORDER),
+        order: intent
+            .order
+            .or(known.and_then(|k| k.order))
+            .unwrap_or(PROTECT_ORDER),
     })
 }
 
@@ -142,8 +150,10 @@ fn check_pods(intent: &ProtectServer, version: Version) -> Result<(), RecipeErro
         "protecting pods `{choice}` without a tier would close all their other ports"
     ))
     .detail([
-        "a policy that covers ingress makes the end of the default tier drop what no rule allows".to_owned(),
-        "a default-allow policy beside it would cancel every network policy of these pods".to_owned(),
+        "a policy that covers ingress makes the end of the default tier drop what no rule allows"
+            .to_owned(),
+        "a default-allow policy beside it would cancel every network policy of these pods"
+            .to_owned(),
     ]);
     Err(if version.has_tiers() {
         error.hint("add `--tier NAME`: a tier of its own that passes everything else on")
@@ -164,7 +174,11 @@ fn protect_tier(draft: &mut Draft<'_>, policy: &ProtectPolicy) -> Result<(), Rec
         tier.set_spec("order", json!(500_000));
         tier.set_spec("defaultAction", json!("Pass"));
         marks::set_created(&mut tier);
-        draft.put(Stage::Tier, tier, "holds the protect policy and passes everything else on");
+        draft.put(
+            Stage::Tier,
+            tier,
+            "holds the protect policy and passes everything else on",
+        );
         return Ok(());
     };
     let spec: TierSpec = existing.typed_spec().map_err(RecipeError::failed)?;
@@ -178,11 +192,17 @@ fn protect_tier(draft: &mut Draft<'_>, policy: &ProtectPolicy) -> Result<(), Rec
         .hint(format!("use a tier with `defaultAction: Pass`, or leave `--tier {name}` out")));
     }
     if spec.order() >= TierSpec::DEFAULT_ORDER {
-        return Err(RecipeError::refused(format!(
-            "tier `{name}` comes after the default tier"
-        ))
-        .detail(["an Allow of the default tier would decide before the protect policy".to_owned()])
-        .hint(format!("use a tier of an order below {}", TierSpec::DEFAULT_ORDER)));
+        return Err(
+            RecipeError::refused(format!("tier `{name}` comes after the default tier"))
+                .detail([
+                    "an Allow of the default tier would decide before the protect policy"
+                        .to_owned(),
+                ])
+                .hint(format!(
+                    "use a tier of an order below {}",
+                    TierSpec::DEFAULT_ORDER
+                )),
+        );
     }
     debug_assert!(TIER_ORDER < TierSpec::DEFAULT_ORDER);
     Ok(())
@@ -244,7 +264,11 @@ fn put_policy(
     }
     if !ours && !overwrite {
         let id = existing.id().clone();
-        let place = draft.snapshot().stored(&id).map(|s| s.place.clone()).unwrap_or_default();
+        let place = draft
+            .snapshot()
+            .stored(&id)
+            .map(|s| s.place.clone())
+            .unwrap_or_default();
         let spec = existing.value().get("spec").cloned().unwrap_or_default();
         let text = crate::calico::yaml::to_yaml(&json!({"spec": spec}));
         return Err(RecipeError::failed(format!(
@@ -271,7 +295,10 @@ enum Target<'h> {
         host: &'h HostView<'h>,
     },
     /// An endpoint to be made.
-    New { object: Object, host: &'h HostView<'h> },
+    New {
+        object: Object,
+        host: &'h HostView<'h>,
+    },
 }
 
 impl<'h> Target<'h> {
@@ -378,7 +405,11 @@ fn on_interface<'h>(
         return match covering {
             Some(endpoint) => Ok(Target::Existing {
                 holder: LabelHolder::of(host, endpoint)?,
-                endpoint: host.endpoints.iter().find(|e| e.object.id() == endpoint.object.id()).cloned(),
+                endpoint: host
+                    .endpoints
+                    .iter()
+                    .find(|e| e.object.id() == endpoint.object.id())
+                    .cloned(),
                 host,
             }),
             None => wildcard(draft, hosts, host, intent),
@@ -403,7 +434,10 @@ fn new_endpoint<'h>(
     interface: &str,
     intent: &ProtectServer,
 ) -> Result<Target<'h>, RecipeError> {
-    let id = ObjectId::global(Kind::HostEndpoint, host_endpoint_name(&host.name, interface));
+    let id = ObjectId::global(
+        Kind::HostEndpoint,
+        host_endpoint_name(&host.name, interface),
+    );
     if let Some(taken) = draft.current(&id) {
         return Err(RecipeError::failed(format!(
             "a host endpoint `{}` is needed for interface `{interface}` of node `{}`, but that name is taken",
@@ -417,7 +451,11 @@ fn new_endpoint<'h>(
         .hint("rename or delete that host endpoint"));
     }
     let of_interface = interface_addresses(host, interface);
-    let addresses = if of_interface.is_empty() { host.sources() } else { of_interface };
+    let addresses = if of_interface.is_empty() {
+        host.sources()
+    } else {
+        of_interface
+    };
     let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let mut object = Object::empty(id);
     object.set_spec("node", json!(host.name));
@@ -541,8 +579,14 @@ fn allow_self(
 /// The loopback networks of both families.
 fn loopback() -> [IpNet; 2] {
     [
-        IpNet::V4(ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8)),
-        IpNet::V6(ipnet::Ipv6Net::new_assert(std::net::Ipv6Addr::LOCALHOST, 128)),
+        IpNet::V4(ipnet::Ipv4Net::new_assert(
+            std::net::Ipv4Addr::new(127, 0, 0, 0),
+            8,
+        )),
+        IpNet::V6(ipnet::Ipv6Net::new_assert(
+            std::net::Ipv6Addr::LOCALHOST,
+            128,
+        )),
     ]
 }
 

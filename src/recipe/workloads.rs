@@ -58,7 +58,9 @@ pub fn holders(snapshot: &Snapshot, choice: &WorkloadChoice) -> Result<Vec<Holde
     let mut found = Vec::new();
     let mut orphans = Vec::new();
     for kind in KINDS {
-        let Some(path) = pod_label_path(kind) else { continue };
+        let Some(path) = pod_label_path(kind) else {
+            continue;
+        };
         for object in of_namespace(snapshot, kind, &choice.namespace) {
             if !choice.selector.matches(&pod_labels(object, &path)) {
                 continue;
@@ -85,8 +87,10 @@ pub fn holders(snapshot: &Snapshot, choice: &WorkloadChoice) -> Result<Vec<Holde
             ))
             .hint("a label on the pod itself is lost when the pod is made anew: add the controller's object, or label its pod template by hand"));
         }
-        return Err(RecipeError::usage(format!("no workload matches `{choice}`"))
-            .hint(namespaces_hint(snapshot, &choice.namespace)));
+        return Err(
+            RecipeError::usage(format!("no workload matches `{choice}`"))
+                .hint(namespaces_hint(snapshot, &choice.namespace)),
+        );
     }
     Ok(found)
 }
@@ -131,7 +135,12 @@ pub fn label(
                 marks::add_label(object, label);
             }
         });
-        if template && matches!(holder.id.kind, Kind::Deployment | Kind::DaemonSet | Kind::StatefulSet) {
+        if template
+            && matches!(
+                holder.id.kind,
+                Kind::Deployment | Kind::DaemonSet | Kind::StatefulSet
+            )
+        {
             draft.note(
                 Importance::Note,
                 format!("{} makes its pods anew: their template changes", holder.id),
@@ -154,7 +163,9 @@ pub fn unlabel(
 ) {
     let mut holders = Vec::new();
     for kind in KINDS {
-        let Some(path) = pod_label_path(kind) else { continue };
+        let Some(path) = pod_label_path(kind) else {
+            continue;
+        };
         for object in draft.all().filter(|o| o.id().kind == kind) {
             let chosen = choice.is_none_or(|c| {
                 object.id().namespace.as_deref() == Some(&c.namespace)
@@ -179,10 +190,13 @@ pub fn unlabel(
 #[must_use]
 pub fn pod_labels(object: &Object, path: &FieldPath) -> BTreeMap<String, String> {
     use crate::calico::edit::Step;
-    let map = path.steps().iter().try_fold(object.value(), |v, step| match step {
-        Step::Key(k) => v.get(k),
-        Step::Index(i) => v.get(*i),
-    });
+    let map = path
+        .steps()
+        .iter()
+        .try_fold(object.value(), |v, step| match step {
+            Step::Key(k) => v.get(k),
+            Step::Index(i) => v.get(*i),
+        });
     let mut labels: BTreeMap<String, String> = map
         .and_then(Value::as_object)
         .into_iter()
@@ -218,10 +232,14 @@ fn is_here(snapshot: &Snapshot, namespace: &str, owner: (&str, &str)) -> bool {
 fn host_network(object: &Object, labels: &FieldPath) -> bool {
     use crate::calico::edit::Step;
     let pod = labels.steps().len().saturating_sub(2);
-    let pod = labels.steps().iter().take(pod).try_fold(object.value(), |v, step| match step {
-        Step::Key(k) => v.get(k),
-        Step::Index(i) => v.get(*i),
-    });
+    let pod = labels
+        .steps()
+        .iter()
+        .take(pod)
+        .try_fold(object.value(), |v, step| match step {
+            Step::Key(k) => v.get(k),
+            Step::Index(i) => v.get(*i),
+        });
     pod.and_then(|p| p.pointer("/spec/hostNetwork")) == Some(&Value::Bool(true))
 }
 

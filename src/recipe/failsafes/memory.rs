@@ -37,7 +37,7 @@ pub struct Pruned {
 /// One entry that was taken out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Removed {
-    /// Its position in the list at that moment.
+    /// Its position in the list as it was before anything was taken out.
     pub at: usize,
     /// The entry as it stood there.
     pub entry: Value,
@@ -76,44 +76,64 @@ impl Pruned {
     /// Takes the entries of `ports` out of a list and remembers them. With networks to keep, an
     /// entry is narrowed to them instead.
     pub fn take_out(&mut self, entries: &mut Vec<Value>, ports: &[ServerPort], keep: &[IpNet]) {
-        let mut at = 0;
-        while let Some(value) = entries.get(at) {
+        let mut now = 0;
+        while let Some(value) = entries.get(now) {
             let Some(failsafe) = to_prune(value, ports, keep) else {
-                at += 1;
+                now += 1;
                 continue;
             };
-            let entry = entries.remove(at);
+            let at = self.before(now);
+            let entry = entries.remove(now);
             let kept = narrowed(&failsafe, keep);
-            for (offset, net) in kept.iter().enumerate() {
+            for net in &kept {
                 let mut narrow = entry.clone();
                 if let Some(map) = narrow.as_object_mut() {
                     map.insert("net".into(), json!(net.to_string()));
                 }
-                entries.insert(at + offset, narrow);
+                entries.insert(now, narrow);
+                now += 1;
             }
-            let next = at + kept.len();
             self.removed.push(Removed { at, entry, kept });
-            at = next;
         }
     }
 
     /// Puts the remembered entries of `ports` back into a list; returns the ports that came back.
     pub fn put_back(&mut self, entries: &mut Vec<Value>, ports: &[ServerPort]) -> Vec<ServerPort> {
         let mut back = Vec::new();
-        let (asked, left): (Vec<Removed>, Vec<Removed>) =
-            std::mem::take(&mut self.removed).into_iter().partition(|removed| {
-                Failsafe::from_value(&removed.entry).is_ok_and(|f| ports.contains(&f.port))
-            });
-        self.removed = left;
-        // Positions are those of the moment of removal: the last one out is the first one in.
-        for removed in asked.into_iter().rev() {
-            entries.retain(|value| !stands_in_for(value, &removed));
+        let asked = |removed: &Removed| {
+            Failsafe::from_value(&removed.entry).is_ok_and(|f| ports.contains(&f.port))
+        };
+        while let Some(index) = self.removed.iter().position(asked) {
+            let removed = self.removed.remove(index);
+            let now = self.now(removed.at).min(entries.len());
+            for net in &removed.kept {
+                let narrow = |value: &Value| stands_in_for(value, &removed.entry, net);
+                // Where it was put, or wherever somebody has moved it to since.
+                let behind = entries.iter().skip(now).position(narrow).map(|i| i + now);
+                if let Some(at) = behind.or_else(|| entries.iter().position(narrow)) {
+                    entries.remove(at);
+                }
+            }
             back.extend(Failsafe::from_value(&removed.entry).ok().map(|f| f.port));
-            entries.insert(removed.at.min(entries.len()), removed.entry);
+            entries.insert(now.min(entries.len()), removed.entry);
         }
         back.sort_unstable();
         back.dedup();
         back
+    }
+
+    /// Where the entry is now that was at a position before anything was taken out.
+    fn now(&self, at: usize) -> usize {
+        let earlier = || self.removed.iter().filter(|removed| removed.at < at);
+        let kept: usize = earlier().map(|removed| removed.kept.len()).sum();
+        (at + kept).saturating_sub(earlier().count())
+    }
+
+    /// Where the entry was, before anything was taken out, that is at a position now.
+    fn before(&self, now: usize) -> usize {
+        let out = |at: &usize| self.removed.iter().any(|removed| removed.at == *at);
+        let mut candidates = (0..).filter(|at| !out(at));
+        candidates.find(|at| self.now(*at) >= now).unwrap_or(now)
     }
 }
 
@@ -135,12 +155,10 @@ fn narrowed(entry: &Failsafe, keep: &[IpNet]) -> Vec<IpNet> {
     keep.iter().filter_map(within).collect()
 }
 
-fn stands_in_for(value: &Value, removed: &Removed) -> bool {
+fn stands_in_for(value: &Value, entry: &Value, net: &IpNet) -> bool {
     let read = |v: &Value| Failsafe::from_value(v).ok();
-    match (read(value), read(&removed.entry)) {
-        (Some(value), Some(entry)) => {
-            value.port == entry.port && value.net.is_some_and(|net| removed.kept.contains(&net))
-        }
+    match (read(value), read(entry)) {
+        (Some(value), Some(entry)) => value.port == entry.port && value.net.as_ref() == Some(net),
         _ => false,
     }
 }

@@ -105,11 +105,8 @@ fn asked_ports(snapshot: &Snapshot, intent: &Failsafes) -> Result<Vec<ServerPort
         }
     }
     if let Some(port) = ports.iter().find(|p| p.transport == Transport::Sctp) {
-        return Err(
-            RecipeError::usage(format!("`{port}` cannot be a failsafe")).hint(
-                "Felix's failsafes are TCP and UDP; an SCTP entry stops Felix on every node",
-            ),
-        );
+        return Err(RecipeError::usage(format!("`{port}` cannot be a failsafe"))
+            .hint("Felix's failsafes are TCP and UDP; an SCTP entry stops Felix on every node"));
     }
     Ok(ports.into_iter().collect())
 }
@@ -168,7 +165,10 @@ fn places(
         let name = list.source.configuration().unwrap_or("default");
         return Ok(vec![configuration(name)]);
     }
-    Ok(hosts.iter().map(|host| configuration(&format!("node.{host}"))).collect())
+    Ok(hosts
+        .iter()
+        .map(|host| configuration(&format!("node.{host}")))
+        .collect())
 }
 
 /// A FelixConfiguration to change, made where it is not there.
@@ -192,4 +192,3 @@ fn listed(ports: &[ServerPort]) -> String {
     let names: Vec<String> = ports.iter().map(ToString::to_string).collect();
     names.join(", ")
 }
-

@@ -39,10 +39,16 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
             ports.contains(&f.port) && !f.net.is_some_and(|net| intent.keep_nets.contains(&net))
         };
         let mut found = false;
-        for (list, names) in lists.iter().filter(|(list, _)| list.entries.iter().any(changes)) {
+        for (list, names) in lists
+            .iter()
+            .filter(|(list, _)| list.entries.iter().any(changes))
+        {
             found = true;
             for id in places(list, names, intent, &ports)? {
-                wanted.entry(id).or_default().insert(*direction, list.clone());
+                wanted
+                    .entry(id)
+                    .or_default()
+                    .insert(*direction, list.clone());
             }
         }
         if !found {
@@ -55,8 +61,11 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
         let why: Vec<String> = lists
             .iter()
             .map(|(direction, list)| {
-                let gone: Vec<ServerPort> =
-                    ports.iter().filter(|p| list.of(**p).next().is_some()).copied().collect();
+                let gone: Vec<ServerPort> = ports
+                    .iter()
+                    .filter(|p| list.of(**p).next().is_some())
+                    .copied()
+                    .collect();
                 format!("no {direction} failsafe for {}", listed(&gone))
             })
             .collect();
@@ -76,8 +85,13 @@ fn pruned(
     let mut memory = Memory::read(&object);
     for (direction, effective) in lists {
         let annotation = deciding_annotation(effective, &id);
-        let text = annotation.and_then(|key| object.annotation(key)).map(str::to_owned);
-        let field = object.spec(direction.field()).and_then(Value::as_array).cloned();
+        let text = annotation
+            .and_then(|key| object.annotation(key))
+            .map(str::to_owned);
+        let field = object
+            .spec(direction.field())
+            .and_then(Value::as_array)
+            .cloned();
         let pruned = memory.list(*direction).get_or_insert_with(|| Pruned {
             absent: field.is_none() && annotation.is_none(),
             text: text.clone(),
@@ -100,8 +114,10 @@ fn pruned(
 
 /// Entries in the text form of an annotation.
 pub fn as_text(entries: &[Value]) -> String {
-    let read: Vec<Failsafe> =
-        entries.iter().filter_map(|entry| Failsafe::from_value(entry).ok()).collect();
+    let read: Vec<Failsafe> = entries
+        .iter()
+        .filter_map(|entry| Failsafe::from_value(entry).ok())
+        .collect();
     text_list(&read)
 }
 
@@ -121,7 +137,11 @@ fn note_nothing(
     let sources: Vec<String> = sources.into_iter().collect();
     draft.note(
         Importance::Note,
-        format!("nothing to prune {direction}: {} is not in {}", listed(ports), sources.join(", ")),
+        format!(
+            "nothing to prune {direction}: {} is not in {}",
+            listed(ports),
+            sources.join(", ")
+        ),
         None,
     );
 }
@@ -134,9 +154,14 @@ fn note_dormant(
     ports: &[ServerPort],
     lists: &BTreeMap<Effective, Vec<String>>,
 ) {
-    let deciding: BTreeSet<&str> = lists.keys().filter_map(|l| l.source.configuration()).collect();
+    let deciding: BTreeSet<&str> = lists
+        .keys()
+        .filter_map(|l| l.source.configuration())
+        .collect();
     let holds = |configuration: &Object| {
-        let entries = configuration.spec(direction.field()).and_then(Value::as_array);
+        let entries = configuration
+            .spec(direction.field())
+            .and_then(Value::as_array);
         let mut entries = entries.into_iter().flatten();
         entries.any(|v| Failsafe::from_value(v).is_ok_and(|f| ports.contains(&f.port)))
     };
@@ -166,7 +191,11 @@ fn note_unseen(draft: &mut Draft<'_>, layers: &FailsafeLayers) {
             None,
         );
     }
-    if draft.snapshot().of(Kind::DaemonSet).all(|d| d.name() != "calico-node") {
+    if draft
+        .snapshot()
+        .of(Kind::DaemonSet)
+        .all(|d| d.name() != "calico-node")
+    {
         draft.note(
             Importance::Note,
             "calico-node's environment and the hosts' felix.cfg cannot be seen here; where they set a failsafe list, they decide",

@@ -10,9 +10,7 @@ use super::{
     Failsafes, asked_ports, chosen_hosts, configuration, deciding_annotation, effective_lists,
     listed, node_matches, places, readable_layers,
 };
-use crate::calico::felix::{
-    Direction, Effective, Failsafe, FailsafeLayers, override_annotation,
-};
+use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
 use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Version};
 use crate::recipe::hosts::Hosts;
 use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
@@ -56,7 +54,12 @@ fn concerns(configuration: &str, intent: &Failsafes) -> bool {
 }
 
 /// Puts remembered entries back; tells whether there were any.
-fn put_back(draft: &mut Draft<'_>, id: &ObjectId, direction: Direction, ports: &[ServerPort]) -> bool {
+fn put_back(
+    draft: &mut Draft<'_>,
+    id: &ObjectId,
+    direction: Direction,
+    ports: &[ServerPort],
+) -> bool {
     let Some(mut object) = draft.current(id).cloned() else {
         return false;
     };
@@ -64,7 +67,8 @@ fn put_back(draft: &mut Draft<'_>, id: &ObjectId, direction: Direction, ports: &
     let Some(pruned) = memory.list(direction) else {
         return false;
     };
-    let annotation = override_annotation(&object, direction).map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let annotation =
+        override_annotation(&object, direction).map(|(k, v)| (k.to_owned(), v.to_owned()));
     let annotation = annotation.filter(|_| pruned.text.is_some());
     let mut entries = match &annotation {
         Some((_, text)) => from_text(text),
@@ -94,28 +98,44 @@ fn put_back(draft: &mut Draft<'_>, id: &ObjectId, direction: Direction, ports: &
         None => object.set_spec(direction.field(), Value::Array(entries)),
     }
     memory.write(&mut object);
-    draft.put(Stage::Failsafes, object, format!("{direction} failsafe for {} again", listed(&back)));
+    draft.put(
+        Stage::Failsafes,
+        object,
+        format!("{direction} failsafe for {} again", listed(&back)),
+    );
     true
 }
 
 /// Whether a list is the one that decides without the field: then the field goes away, so that
 /// the list follows the layers below again, as it did before.
-fn decides_without(draft: &Draft<'_>, id: &ObjectId, direction: Direction, entries: &[Value]) -> bool {
+fn decides_without(
+    draft: &Draft<'_>,
+    id: &ObjectId,
+    direction: Direction,
+    entries: &[Value],
+) -> bool {
     let snapshot = draft.snapshot();
     let mut without = Snapshot::new(snapshot.datastore.clone(), []);
     for kind in [Kind::FelixConfiguration, Kind::DaemonSet, Kind::ConfigMap] {
-        snapshot.of(kind).cloned().for_each(|object| without.put(object));
+        snapshot
+            .of(kind)
+            .cloned()
+            .for_each(|object| without.put(object));
     }
     if let Some(mut object) = draft.current(id).cloned() {
         object.remove_spec(direction.field());
         without.put(object);
     }
     let node = id.name.strip_prefix("node.").unwrap_or_default();
-    let labels = Host::all(snapshot).remove(node).map(|host| host.labels).unwrap_or_default();
-    let below =
-        FailsafeLayers::read(&without).effective(direction, node, &labels, &node_matches);
-    let read: Option<Vec<Failsafe>> =
-        entries.iter().map(|v| Failsafe::from_value(v).ok()).collect();
+    let labels = Host::all(snapshot)
+        .remove(node)
+        .map(|host| host.labels)
+        .unwrap_or_default();
+    let below = FailsafeLayers::read(&without).effective(direction, node, &labels, &node_matches);
+    let read: Option<Vec<Failsafe>> = entries
+        .iter()
+        .map(|v| Failsafe::from_value(v).ok())
+        .collect();
     read == Some(below.entries)
 }
 
@@ -148,7 +168,13 @@ fn add_missing(
         nothing = false;
         for id in places(list, names, intent, &[])? {
             let object = configuration(draft, &id);
-            let object = with_ports(object, list, direction, &missing, draft.snapshot().version());
+            let object = with_ports(
+                object,
+                list,
+                direction,
+                &missing,
+                draft.snapshot().version(),
+            );
             let why = format!("{direction} failsafe for {}", listed(&missing));
             draft.put(Stage::Failsafes, object, why);
         }
