@@ -9,6 +9,7 @@ pub mod net;
 pub mod object;
 pub mod snapshot;
 pub mod v1;
+pub mod validate;
 pub mod version;
 
 pub use edit::{FieldEdit, FieldPath};
