@@ -14,6 +14,7 @@ pub mod policy;
 pub mod port;
 pub mod snapshot;
 pub mod v1;
+pub mod validate;
 pub mod version;
 pub mod yaml;
 
