@@ -138,7 +138,10 @@ pub fn workload(text: &str) -> Result<WorkloadChoice, CliError> {
 ///
 /// When one is no port.
 pub fn ports(texts: &[String]) -> Result<Vec<ServerPort>, CliError> {
-    texts.iter().map(|text| text.parse::<ServerPort>().map_err(CliError::from)).collect()
+    texts
+        .iter()
+        .map(|text| text.parse::<ServerPort>().map_err(CliError::from))
+        .collect()
 }
 
 /// Reads networks; a bare address stands for itself alone.

@@ -54,11 +54,17 @@ impl CliError {
     /// A selector that does not parse, with the place marked.
     #[must_use]
     pub fn selector(source: &str, error: &ParseError) -> Self {
-        let shown = Self::usage(format!("`{}` is no selector: {}", source.trim(), error.message));
+        let shown = Self::usage(format!(
+            "`{}` is no selector: {}",
+            source.trim(),
+            error.message
+        ));
         let shown = error.pointed(source).lines().fold(shown, CliError::detail);
         match &error.hint {
             Some(hint) => shown.hint(hint),
-            None => shown.hint("selectors look like `has(role)`, `role == \"db\"`, `zone in {\"a\", \"b\"}`"),
+            None => shown.hint(
+                "selectors look like `has(role)`, `role == \"db\"`, `zone in {\"a\", \"b\"}`",
+            ),
         }
     }
 }

@@ -29,12 +29,27 @@ impl Exit {
     /// Every way to end, with its meaning as help and manual give it.
     pub const TABLE: [(Self, &'static str); 9] = [
         (Self::Ok, "done, or nothing to do"),
-        (Self::Failed, "failed: input or output, permission, a server's error"),
-        (Self::Pending, "changes are pending (only with --detailed-exitcode)"),
+        (
+            Self::Failed,
+            "failed: input or output, permission, a server's error",
+        ),
+        (
+            Self::Pending,
+            "changes are pending (only with --detailed-exitcode)",
+        ),
         (Self::Cut, "refused: a needed flow would be cut"),
-        (Self::Conflict, "refused: the plan is stale, or another writer conflicts"),
-        (Self::Unproven, "refused: a needed flow cannot be decided and was not accepted"),
-        (Self::Partly, "partly applied; how to resume or undo is printed"),
+        (
+            Self::Conflict,
+            "refused: the plan is stale, or another writer conflicts",
+        ),
+        (
+            Self::Unproven,
+            "refused: a needed flow cannot be decided and was not accepted",
+        ),
+        (
+            Self::Partly,
+            "partly applied; how to resume or undo is printed",
+        ),
         (Self::NotProtected, "check: a protection does not hold"),
         (Self::Usage, "wrong usage"),
     ];

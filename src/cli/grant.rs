@@ -76,7 +76,11 @@ impl ClientArgs {
             server: self.server.parse()?,
             nodes: self.nodes.resolve()?,
             ips: ips(&self.ips)?,
-            workloads: self.workloads.iter().map(|w| workload(w)).collect::<Result<_, _>>()?,
+            workloads: self
+                .workloads
+                .iter()
+                .map(|w| workload(w))
+                .collect::<Result<_, _>>()?,
             nets: nets(&self.nets)?,
             net_sets: self.net_sets.clone(),
         })
@@ -91,7 +95,9 @@ impl GrantArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let clients = self.clients.resolve()?;
-        Ok(Order::new("grant", Course::Forward, move |draft| grant(draft, &clients)))
+        Ok(Order::new("grant", Course::Forward, move |draft| {
+            grant(draft, &clients)
+        }))
     }
 }
 
@@ -103,6 +109,8 @@ impl RevokeArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let clients = self.clients.resolve()?;
-        Ok(Order::new("revoke", Course::Backward, move |draft| revoke(draft, &clients)))
+        Ok(Order::new("revoke", Course::Backward, move |draft| {
+            revoke(draft, &clients)
+        }))
     }
 }

@@ -103,7 +103,10 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
 /// files with dashes, but are typed with blanks.
 fn called_as(program: Option<&OsString>) -> &'static str {
     let name = program.map(PathBuf::from);
-    let name = name.as_deref().and_then(Path::file_stem).and_then(|n| n.to_str());
+    let name = name
+        .as_deref()
+        .and_then(Path::file_stem)
+        .and_then(|n| n.to_str());
     match name {
         Some("kubectl-calico-protect" | "kubectl-calico_protect") => "kubectl calico protect",
         _ => "calicoctl-protect",
@@ -149,8 +152,9 @@ fn open_store(global: &Global, into: Option<PathBuf>) -> Result<Manifests, CliEr
         return Err(CliError::usage("no datastore is given")
             .hint("name a folder of manifests: `--manifests DIR`"));
     };
-    let mut store = Manifests::open(folder)?;
-    store.set_into(into);
-    store.set_version(global.calico_version);
-    Ok(store)
+    let store = Manifests::open(folder)?;
+    Ok(match into {
+        Some(file) => store.into_file(file),
+        None => store,
+    })
 }

@@ -79,7 +79,11 @@ enum DirectionArg {
 impl PortArgs {
     fn resolve(&self, keep_nets: &[String]) -> Result<Failsafes, CliError> {
         Ok(Failsafes {
-            ports: self.ports.iter().map(|text| port_choice(text)).collect::<Result<_, _>>()?,
+            ports: self
+                .ports
+                .iter()
+                .map(|text| port_choice(text))
+                .collect::<Result<_, _>>()?,
             directions: match self.direction {
                 DirectionArg::Inbound => vec![Direction::Inbound],
                 DirectionArg::Outbound => vec![Direction::Outbound],
@@ -97,8 +101,10 @@ fn port_choice(text: &str) -> Result<PortChoice, CliError> {
         return Ok(PortChoice::Port(text.parse::<ServerPort>()?));
     }
     if text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(CliError::usage(format!("`{text}` is no port: write protocol and port"))
-            .hint(format!("did you mean `tcp/{text}`?")));
+        return Err(
+            CliError::usage(format!("`{text}` is no port: write protocol and port"))
+                .hint(format!("did you mean `tcp/{text}`?")),
+        );
     }
     Ok(PortChoice::Server(text.parse::<ServerName>()?))
 }
@@ -111,7 +117,9 @@ impl PruneArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let intent = self.ports.resolve(&self.keep_nets)?;
-        Ok(Order::new("prune", Course::Forward, move |draft| prune(draft, &intent)))
+        Ok(Order::new("prune", Course::Forward, move |draft| {
+            prune(draft, &intent)
+        }))
     }
 }
 
@@ -123,6 +131,8 @@ impl RestoreArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let intent = self.ports.resolve(&[])?;
-        Ok(Order::new("restore", Course::Backward, move |draft| restore(draft, &intent)))
+        Ok(Order::new("restore", Course::Backward, move |draft| {
+            restore(draft, &intent)
+        }))
     }
 }

@@ -6,9 +6,9 @@ use super::args::{Nodes, Writing, ports, workload};
 use super::error::CliError;
 use super::write::Order;
 use crate::calico::felix::Direction;
-use crate::calico::names::ServerName;
+use crate::calico::names::{ServerName, check_dns_label};
 use crate::plan::Course;
-use crate::recipe::failsafes::{self, Failsafes, PortChoice};
+use crate::recipe::failsafes::{Failsafes, PortChoice, prune};
 use crate::recipe::policies::Approach;
 use crate::recipe::server::{ProtectServer, note_failsafes, protect};
 
@@ -101,15 +101,20 @@ impl ServerArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let server: ServerName = self.name.parse()?;
-        if let Some(tier) = self.tier.as_deref().filter(|t| !crate::calico::names::is_dns_label(t)) {
-            return Err(CliError::usage(format!("`{tier}` cannot name a tier"))
-                .hint("use at most 63 of a-z, 0-9 and `-`"));
+        if let Some(tier) = &self.tier {
+            check_dns_label(tier).map_err(|error| {
+                CliError::usage(format!("`{tier}` cannot name a tier: {error}"))
+            })?;
         }
         let intent = ProtectServer {
             ports: ports(&self.ports)?,
             nodes: self.nodes.resolve()?,
             interfaces: self.interfaces.clone(),
-            workloads: self.workloads.iter().map(|w| workload(w)).collect::<Result<_, _>>()?,
+            workloads: self
+                .workloads
+                .iter()
+                .map(|w| workload(w))
+                .collect::<Result<_, _>>()?,
             approach: match self.approach {
                 ApproachArg::AllowByDefault => Approach::AllowByDefault,
                 ApproachArg::DenyByDefault => Approach::DenyByDefault,
@@ -120,18 +125,22 @@ impl ServerArgs {
             overwrite: self.overwrite,
             server: server.clone(),
         };
-        let pruning = self.prune.then(|| Failsafes {
-            ports: vec![PortChoice::Server(server.clone())],
-            directions: Direction::BOTH.to_vec(),
-            nodes: Vec::new(),
-            keep_nets: Vec::new(),
-        });
+        let pruning = self.prune;
         Ok(Order::new("server", Course::Forward, move |draft| {
-            protect(draft, &intent)?;
-            match &pruning {
-                Some(pruning) => failsafes::prune_ports(draft, pruning, &intent.ports),
-                None => note_failsafes(draft, &intent),
+            let ports = protect(draft, &intent)?;
+            if !pruning {
+                return note_failsafes(draft, &intent, &ports);
             }
+            let ports = ports.into_iter().map(PortChoice::Port).collect();
+            prune(
+                draft,
+                &Failsafes {
+                    ports,
+                    directions: Direction::BOTH.to_vec(),
+                    nodes: Vec::new(),
+                    keep_nets: Vec::new(),
+                },
+            )
         }))
     }
 }

@@ -40,7 +40,12 @@ fn change_text(text: &mut String, change: &Change) {
     if let Some(place) = &change.place {
         let _ = write!(text, "  {CYAN}{}{CYAN:#}", clean(place));
     }
-    let _ = writeln!(text, "\n  {}: {}", change.stage.about(), clean(&change.why.join("; ")));
+    let _ = writeln!(
+        text,
+        "\n  {}: {}",
+        change.stage.about(),
+        clean(&change.why.join("; "))
+    );
     for hunk in hunks(change) {
         let _ = writeln!(text, "{CYAN}{}{CYAN:#}", hunk.header.trim_end());
         for line in &hunk.lines {

@@ -105,11 +105,15 @@ impl Ui {
 /// Text from the cluster without control characters, which could change what a terminal shows.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    let dangerous = |c: char| c.is_control() && c != '\n' && c != '\t'
+    let dangerous = |c: char| {
+        c.is_control() && c != '\n' && c != '\t'
         // Marks that turn the direction of writing make text look like other text.
-        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     if text.contains(dangerous) {
-        text.chars().map(|c| if dangerous(c) { '\u{fffd}' } else { c }).collect()
+        text.chars()
+            .map(|c| if dangerous(c) { '\u{fffd}' } else { c })
+            .collect()
     } else {
         text.to_owned()
     }
@@ -121,6 +125,9 @@ mod tests {
 
     #[test]
     fn control_characters_of_the_cluster_do_not_reach_the_terminal() {
-        assert_eq!(clean("a\u{1b}[31mb\u{7}\u{202e}c\td\n"), "a\u{fffd}[31mb\u{fffd}\u{fffd}c\td\n");
+        assert_eq!(
+            clean("a\u{1b}[31mb\u{7}\u{202e}c\td\n"),
+            "a\u{fffd}[31mb\u{fffd}\u{fffd}c\td\n"
+        );
     }
 }

@@ -11,7 +11,7 @@ use super::{open_store, show};
 use crate::apply::{self, Outcome};
 use crate::plan::{Course, Plan};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
-use crate::store::Store;
+use crate::store::{Store, Wanted};
 
 type Recipe = Box<dyn Fn(&mut Draft<'_>) -> Result<(), RecipeError>>;
 
@@ -49,7 +49,7 @@ pub async fn carry_out(
     ui: Ui,
 ) -> Result<Exit, CliError> {
     let mut store = open_store(global, writing.into.clone())?;
-    let snapshot = store.read().await?;
+    let snapshot = store.read(&Wanted::everything()).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
     }
@@ -71,7 +71,11 @@ pub async fn carry_out(
     }
     if writing.dry_run {
         ui.say("dry run: nothing was written");
-        return Ok(if writing.detailed_exitcode { Exit::Pending } else { Exit::Ok });
+        return Ok(if writing.detailed_exitcode {
+            Exit::Pending
+        } else {
+            Exit::Ok
+        });
     }
     if !writing.yes {
         ask(&plan, ui)?;
@@ -96,8 +100,14 @@ fn say_notes(notes: &[Note], ui: Ui) {
 fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
     if !ui.can_ask() {
         let command: Vec<String> = std::env::args().map(|word| quoted(&word)).collect();
-        return Err(CliError::usage("there is no terminal to ask on, and `--yes` is not given")
-            .hint(format!("read the changes above, then run `{} --yes`", command.join(" "))));
+        return Err(
+            CliError::usage("there is no terminal to ask on, and `--yes` is not given").hint(
+                format!(
+                    "read the changes above, then run `{} --yes`",
+                    command.join(" ")
+                ),
+            ),
+        );
     }
     let question = format!(
         "Write {} to {}?",
@@ -111,7 +121,10 @@ fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
         .interact_opt();
     match answer {
         Ok(Some(true)) => Ok(()),
-        Ok(_) => Err(CliError::new(Exit::Failed, "not confirmed: nothing was written")),
+        Ok(_) => Err(CliError::new(
+            Exit::Failed,
+            "not confirmed: nothing was written",
+        )),
         Err(error) => Err(CliError::new(Exit::Failed, format!("cannot ask: {error}"))
             .hint("`--yes` writes without asking")),
     }
@@ -142,7 +155,10 @@ fn stop_on_interrupt() -> Arc<AtomicBool> {
 fn finish(outcome: Outcome, plan: &Plan, ui: Ui) -> Result<Exit, CliError> {
     match outcome {
         Outcome::Done => {
-            ui.say(&format!("done: {} written", show::counted(plan.changes.len(), "change")));
+            ui.say(&format!(
+                "done: {} written",
+                show::counted(plan.changes.len(), "change")
+            ));
             Ok(Exit::Ok)
         }
         Outcome::Failed(error) => Err(error.into()),
@@ -156,9 +172,14 @@ fn finish(outcome: Outcome, plan: &Plan, ui: Ui) -> Result<Exit, CliError> {
             let left = (0..all).filter(|i| !done.contains(i));
             let left = left.filter_map(|i| plan.changes.get(i));
             let shown = left.take(10).fold(shown, |shown, change| {
-                shown.detail(format!("not written: {} {}", change.action().sign(), change.id))
+                shown.detail(format!(
+                    "not written: {} {}",
+                    change.action().sign(),
+                    change.id
+                ))
             });
-            Err(shown.hint("what was written is safe as it is; run the same command again to go on"))
+            Err(shown
+                .hint("what was written is safe as it is; run the same command again to go on"))
         }
     }
 }

@@ -81,7 +81,9 @@ pub fn between(before: &str, after: &str) -> Vec<Hunk> {
         .timeout(PATIENCE)
         .diff_lines(before, after);
     let hunk = |group: &Vec<similar::DiffOp>| Hunk {
-        header: UnifiedDiffHunk::new(group.clone(), &diff, true).header().to_string(),
+        header: UnifiedDiffHunk::new(group.clone(), &diff, true)
+            .header()
+            .to_string(),
         lines: group
             .iter()
             .flat_map(|op| diff.iter_inline_changes(op))
@@ -112,7 +114,10 @@ mod tests {
         assert_eq!(hunks.len(), 1);
         assert_eq!(hunks[0].header, "@@ -1,2 +1,2 @@");
         let removed = &hunks[0].lines[0];
-        assert_eq!((removed.tag, removed.text().as_str()), (Tag::Removed, "a: one two"));
+        assert_eq!(
+            (removed.tag, removed.text().as_str()),
+            (Tag::Removed, "a: one two")
+        );
         assert!(removed.pieces.contains(&(true, "two".into())));
         assert_eq!(hunks[0].lines[2].tag, Tag::Context);
     }

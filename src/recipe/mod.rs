@@ -17,6 +17,7 @@ pub mod marks;
 pub mod policies;
 pub mod remove;
 pub mod server;
+pub mod status;
 pub mod workloads;
 
 /// Which step of the safe order a change belongs to.

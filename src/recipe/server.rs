@@ -6,14 +6,16 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::json;
 
+use super::failsafes::effective_lists;
 use super::grant::{add_to_set, covered};
 use super::hosts::{
     EndpointView, HostView, Hosts, LabelHolder, NodeChoice, carries, note_without_node,
 };
 use super::policies::{self, Approach, DEFAULT_ALLOW, PROTECT_ORDER, ProtectPolicy};
 use super::workloads::{self, WorkloadChoice};
-use super::{Draft, Importance, RecipeError, Stage, catalogue, marks};
+use super::{Draft, Importance, RecipeError, Stage, marks};
 use crate::calico::endpoint::{ALL_INTERFACES, ALLOW_PROFILE};
+use crate::calico::felix::{Direction, FailsafeLayers};
 use crate::calico::names::{ServerName, host_endpoint_name};
 use crate::calico::policy::{DEFAULT_TIER, TierSpec};
 use crate::calico::{Kind, Object, ObjectId, ServerPort, Version};
@@ -44,18 +46,21 @@ pub struct ProtectServer {
 }
 
 /// Order of a tier that the tool makes: before `default`, behind the reserved early ones.
-const TIER_ORDER: f64 = 500_000.0;
+const TIER_ORDER: i64 = 500_000;
 
 /// The set that holds loopback and the hosts' own addresses: `allowed-<server>-client-self`.
 pub const SELF_SET: &str = "self";
 
-/// Drafts the protection of a server.
+/// Drafts the protection of a server; returns its ports.
 ///
 /// # Errors
 ///
 /// When the server, a node or a workload is not known, when an object of the same name has other
 /// content, or when the recipe cannot be followed safely here.
-pub fn protect(draft: &mut Draft<'_>, intent: &ProtectServer) -> Result<(), RecipeError> {
+pub fn protect(
+    draft: &mut Draft<'_>,
+    intent: &ProtectServer,
+) -> Result<Vec<ServerPort>, RecipeError> {
     let snapshot = draft.snapshot();
     if intent.nodes.is_empty() && intent.workloads.is_empty() {
         return Err(nowhere(&intent.server));
@@ -92,6 +97,45 @@ pub fn protect(draft: &mut Draft<'_>, intent: &ProtectServer) -> Result<(), Reci
             "protected",
             !ours,
         )?;
+    }
+    Ok(policy.ports)
+}
+
+/// Notes that the protection does nothing while a port is an inbound failsafe of the hosts.
+///
+/// # Errors
+///
+/// When a node is not known.
+pub fn note_failsafes(
+    draft: &mut Draft<'_>,
+    intent: &ProtectServer,
+    ports: &[ServerPort],
+) -> Result<(), RecipeError> {
+    let snapshot = draft.snapshot();
+    let hosts = Hosts::read(snapshot)?;
+    let chosen = hosts.choose(&intent.nodes)?;
+    if chosen.is_empty() {
+        return Ok(());
+    }
+    let layers = FailsafeLayers::read(snapshot);
+    for (list, names) in effective_lists(&layers, Direction::Inbound, &chosen) {
+        for port in ports.iter().filter(|port| list.of(**port).next().is_some()) {
+            let on = match names.len() {
+                1 => names.join(""),
+                n => format!("{n} nodes"),
+            };
+            draft.note(
+                Importance::Warning,
+                format!(
+                    "{port} is an inbound failsafe on {on} ({}): the policy does nothing there until it is pruned",
+                    list.source
+                ),
+                Some(format!(
+                    "let the clients in first (`grant {server}`), then `prune {server}`",
+                    server = intent.server.as_str()
+                )),
+            );
+        }
     }
     Ok(())
 }
@@ -171,7 +215,7 @@ fn protect_tier(draft: &mut Draft<'_>, policy: &ProtectPolicy) -> Result<(), Rec
     let id = ObjectId::global(Kind::Tier, name);
     let Some(existing) = draft.current(&id) else {
         let mut tier = Object::empty(id);
-        tier.set_spec("order", json!(500_000));
+        tier.set_spec("order", json!(TIER_ORDER));
         tier.set_spec("defaultAction", json!("Pass"));
         marks::set_created(&mut tier);
         draft.put(
@@ -204,7 +248,6 @@ fn protect_tier(draft: &mut Draft<'_>, policy: &ProtectPolicy) -> Result<(), Rec
                 )),
         );
     }
-    debug_assert!(TIER_ORDER < TierSpec::DEFAULT_ORDER);
     Ok(())
 }
 
@@ -588,10 +631,4 @@ fn loopback() -> [IpNet; 2] {
             128,
         )),
     ]
-}
-
-/// Whether a name needs `--port`: it is in neither the catalogue nor the cluster.
-#[must_use]
-pub fn is_known(name: &str) -> bool {
-    catalogue::known(name).is_some()
 }
