@@ -4,8 +4,11 @@
 
 pub mod edit;
 pub mod kind;
+pub mod names;
+pub mod net;
 pub mod object;
 pub mod snapshot;
+pub mod v1;
 pub mod version;
 
 pub use edit::{FieldEdit, FieldPath};
