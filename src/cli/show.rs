@@ -18,14 +18,36 @@ pub const FORMAT_VERSION: &str = "1.0";
 /// A plan for people: a unified diff per object in the order of writing, counts last.
 #[must_use]
 pub fn text(plan: &Plan) -> String {
-    let mut text = String::new();
-    for change in &plan.changes {
-        change_text(&mut text, change);
-    }
+    let mut text = in_parallel(&plan.changes, change_text);
     if !plan.is_empty() {
         let _ = writeln!(text, "{}", summary(plan));
     }
     text
+}
+
+/// Renders many changes on all processors; few are not worth a thread.
+fn in_parallel(changes: &[Change], render: fn(&mut String, &Change)) -> String {
+    const WORTH_A_THREAD: usize = 250;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = changes.len().div_ceil(workers).max(WORTH_A_THREAD);
+    let all = |part: &[Change]| {
+        let mut text = String::new();
+        part.iter().for_each(|change| render(&mut text, change));
+        text
+    };
+    if changes.len() <= share {
+        return all(changes);
+    }
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = changes
+            .chunks(share)
+            .map(|part| (part, scope.spawn(move || all(part))))
+            .collect();
+        parts
+            .into_iter()
+            .map(|(part, worker)| worker.join().unwrap_or_else(|_| all(part)))
+            .collect()
+    })
 }
 
 fn change_text(text: &mut String, change: &Change) {
