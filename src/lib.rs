@@ -4,4 +4,5 @@
 //! The rooms of the house, from the ground up, are described in `ARCHITECTURE.md`.
 
 pub mod calico;
+pub mod reach;
 pub mod store;

@@ -234,7 +234,7 @@ fn network(text: &str) -> Option<IpNet> {
 }
 
 /// Where an effective list comes from, highest layer first.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FailsafeSource {
     /// An environment variable of the calico-node workload.
     Environment {

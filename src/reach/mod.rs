@@ -1,0 +1,15 @@
+//! Who can reach what, and why: the prover.
+//!
+//! The answers agree with Felix, Calico's agent, on every input that is known; where an input is
+//! missing and its possible values would give different answers, the answer is
+//! [`Verdict::Unproven`] and names the input.
+
+pub mod connection;
+pub mod missing;
+pub mod topology;
+pub mod verdict;
+
+pub use connection::{Connection, Party, Traffic};
+pub use missing::Missing;
+pub use topology::Topology;
+pub use verdict::{Chain, Decision, Effect, Purpose, Reason, Step, Verdict};
