@@ -4,11 +4,14 @@
 //! missing and its possible values would give different answers, the answer is
 //! [`Verdict::Unproven`] and names the input.
 
+mod addresses;
 pub mod connection;
 pub mod missing;
+mod ranges;
 pub mod topology;
 pub mod verdict;
 
+pub use addresses::{Addresses, parse_ip, parse_net};
 pub use connection::{Connection, Party, Traffic};
 pub use missing::Missing;
 pub use topology::Topology;
