@@ -3,5 +3,10 @@
 //!
 //! The rooms of the house, from the ground up, are described in `ARCHITECTURE.md`.
 
+pub mod apply;
 pub mod calico;
+pub mod cli;
+pub mod plan;
+pub mod recipe;
+pub mod selector;
 pub mod store;

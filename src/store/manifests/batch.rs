@@ -121,7 +121,10 @@ fn target(
                     "{id} is not in the manifests any more"
                 )));
             };
-            if !tracked.accepted.contains(revision) {
+            let accepted = revision
+                .as_ref()
+                .is_none_or(|r| tracked.accepted.contains(r));
+            if !accepted {
                 return Err(save::changed(&tracked.picture.source.name));
             }
             Ok(Target::Known(number))

@@ -25,7 +25,7 @@ use crate::calico::Snapshot;
 
 use self::batch::Home;
 use self::folder::Folder;
-use super::{Store, StoreError, Write};
+use super::{Store, StoreError, Wanted, Write};
 
 /// A folder of manifests, or one file.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Manifests {
 }
 
 impl Store for Manifests {
-    async fn read(&mut self) -> Result<Snapshot, StoreError> {
+    async fn read(&mut self, _wanted: &Wanted) -> Result<Snapshot, StoreError> {
         self.load()
     }
 

@@ -46,7 +46,13 @@ impl Printer<'_> {
         match value {
             Value::String(text) if self.syntax == Syntax::Json || quoted => scalar::double(text),
             Value::String(text) => {
+                // Quotes that a neighbour cannot do without say nothing about its author's taste.
                 let style = match like.map(|n| &n.kind) {
+                    Some(NodeKind::Scalar(Style::Double | Style::Single, needed))
+                        if !scalar::plain_safe(needed) =>
+                    {
+                        None
+                    }
                     Some(NodeKind::Scalar(style, _)) => Some(*style),
                     _ => None,
                 };
