@@ -206,7 +206,7 @@ struct Reader<'t> {
 impl Reader<'_> {
     fn failed(&self, message: &str, offset: usize) -> StoreError {
         let message = format!("cannot read `{}`: {message}", self.name);
-        failed_at(message, &self.name, self.text, offset)
+        failed_at(message, &self.name, self.text, offset).hint(LEAVE_OUT)
     }
 
     /// The line of a position; positions must not go back.

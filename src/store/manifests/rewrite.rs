@@ -145,18 +145,16 @@ struct Rewriter<'p> {
 impl Rewriter<'_> {
     fn text(&self, work: &Work<'_>) -> Result<String, StoreError> {
         let before = self.value(self.text)?;
-        let mut intended = before.clone();
         let mut edits = Vec::new();
         for (located, v3) in &work.updates {
-            let stored = self.stored(&before, located, v3)?;
-            let at = match (&self.document.list, located.item) {
-                (Some(list), Some(item)) => list.path.item(item),
-                _ => FieldPath::root(),
-            };
-            for edit in &stored {
+            edits.push((*located, self.stored(&before, located, v3)?));
+        }
+        let mut intended = before;
+        for (located, edits) in &edits {
+            let at = self.path(located);
+            for edit in edits {
                 apply(&mut intended, &edit.below(&at));
             }
-            edits.push((*located, stored));
         }
         let mut text = self.updated(edits)?;
         if let Some(list) = &self.document.list {
@@ -220,10 +218,7 @@ impl Rewriter<'_> {
         if !alone {
             let mut text = self.text.to_owned();
             for (located, edits) in edits {
-                let at = match (list, located.item) {
-                    (Some(list), Some(item)) => list.path.item(item),
-                    _ => FieldPath::root(),
-                };
+                let at = self.path(located);
                 let edits: Vec<_> = edits.iter().map(|e| e.below(&at)).collect();
                 text = edit::apply(self.source(&text, false), &edits)
                     .map_err(|e| self.refused(&located.id, e, 0))?;
@@ -241,6 +236,14 @@ impl Rewriter<'_> {
             pieces.push(Splice { range, text });
         }
         Ok(edit::splice(self.text, pieces))
+    }
+
+    /// The way to an object from the root of its document.
+    fn path(&self, located: &Located) -> FieldPath {
+        match (&self.document.list, located.item) {
+            (Some(list), Some(item)) => list.path.item(item),
+            _ => FieldPath::root(),
+        }
     }
 
     fn relist(
