@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::show::counted;
 use super::ui::{GREEN, RED, YELLOW, clean};
 use crate::plan::proof::{Fate, FlowProof, Proof};
+use crate::reach::Reason;
 
 /// Flows that the user takes the risk for.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -25,7 +26,7 @@ pub struct Waivers {
 }
 
 /// How many flows are named one by one.
-const NAMED: usize = 8;
+const NAMED: usize = 6;
 
 /// The proof for people: one line of counts, and what is not kept.
 #[must_use]
@@ -158,8 +159,16 @@ fn detailed(error: CliError, flows: &[&FlowProof]) -> CliError {
 /// The command that would let the cut clients in.
 fn remedy(cut: &[&FlowProof], first: &FlowProof) -> String {
     let waive = format!("or cut it knowingly: `--allow-lockout {}`", first.need.id);
-    let Some(server) = first.need.rule.server else {
-        return format!("allow the flow by a policy of your own, {waive}");
+    // Only a protect policy asks for a client label; what another rule drops no grant lets in.
+    let server = first.need.rule.server.filter(|server| {
+        let policy = format!("protected-{server}-server");
+        matches!(
+            first.decision.reason(),
+            Some(Reason::Rule { policy: by, .. }) if by.name.ends_with(&policy)
+        )
+    });
+    let Some(server) = server else {
+        return format!("open the port by a policy of your own first, {waive}");
     };
     let mut nodes: Vec<&str> = cut
         .iter()

@@ -13,6 +13,7 @@ pub mod check;
 pub mod proof;
 pub mod settle;
 pub mod unified;
+mod ways;
 
 /// Which way the stages of the safe order are gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::settle::settled;
+use super::ways::Ways;
 use super::{Change, Plan};
 use crate::calico::{Object, Snapshot};
 use crate::reach::needs::{Need, needs};
@@ -123,6 +124,8 @@ pub fn prove(before: &Snapshot, plan: &Plan, further: &[Need]) -> Proof {
             .collect(),
         states: 1,
     };
+    let ways = Ways::before(&start, &end, &world);
+    let mut closed = Vec::new();
     let first: Vec<Decision> = proof
         .flows
         .iter()
@@ -134,7 +137,11 @@ pub fn prove(before: &Snapshot, plan: &Plan, further: &[Need]) -> Proof {
         for (flow, before) in proof.flows.iter_mut().zip(&first) {
             look(flow, before, &world, &state.when);
         }
+        for way in &ways {
+            way.look(&world, &state.when, &mut closed);
+        }
     }
+    proof.flows.append(&mut closed);
     proof
 }
 

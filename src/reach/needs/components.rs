@@ -21,7 +21,7 @@ pub struct Components {
     pub typha: Nodes,
     /// Hosts that carry a server's protected label, by server.
     pub protected: BTreeMap<String, Nodes>,
-    /// Whether the hosts reach each other by a VXLAN-only network, without BGP.
+    /// What tells that the nodes exchange routes by BGP in a full mesh.
     pub bgp: Option<String>,
 }
 
@@ -68,7 +68,7 @@ impl Components {
         ) {
             return;
         }
-        let evidence = format!("{} runs on it", pod.id());
+        let evidence = format!("{} runs there", pod.id());
         if pod.label("k8s-app") == Some("calico-typha") {
             self.typha.insert(node.to_owned(), evidence);
         } else if pod.label("component") == Some("etcd") {
@@ -98,8 +98,7 @@ impl Components {
             let Some(node) = endpoint.spec_str("node") else {
                 continue;
             };
-            for (key, value) in endpoint.labels().filter(|(_, value)| *value == "true") {
-                debug_assert_eq!(value, "true");
+            for (key, _) in endpoint.labels().filter(|(_, value)| *value == "true") {
                 let server = key
                     .strip_prefix("protected-")
                     .and_then(|k| k.strip_suffix("-server"));

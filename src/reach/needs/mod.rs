@@ -85,9 +85,21 @@ pub const WEBHOOK: Rule = rule(
     None,
     "objects that the webhook must see cannot be written any more",
 );
+/// Whoever logs in to a host goes on being able to.
+pub const SSH: Rule = rule(
+    "ssh",
+    None,
+    "nobody can log in any more from there to put things right",
+);
+/// Whoever uses an API server goes on being able to.
+pub const OPERATOR_API: Rule = rule(
+    "operator-api",
+    Some("kube-apiserver"),
+    "whoever works from there is cut off from the cluster",
+);
 
 /// Every rule of the catalogue.
-pub const RULES: [Rule; 10] = [
+pub const RULES: [Rule; 12] = [
     TYPHA,
     API,
     API_TO_ETCD,
@@ -98,6 +110,8 @@ pub const RULES: [Rule; 10] = [
     BGP_PEER,
     KUBELET,
     WEBHOOK,
+    SSH,
+    OPERATOR_API,
 ];
 
 /// A connection that must come about.
