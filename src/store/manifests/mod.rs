@@ -11,6 +11,7 @@ mod edit;
 mod files;
 mod folder;
 mod kustomize;
+mod labels;
 mod picture;
 mod place;
 mod read;

@@ -378,6 +378,11 @@ fn values_are_replaced_in_their_style() {
         "spec:\n  selector: has(a)\n",
     );
     both_ways(
+        "spec:\n  selector: 'has(b)'\n",
+        &set("spec/selector", json!("worker")),
+        "spec:\n  selector: 'worker'\n",
+    );
+    both_ways(
         "metadata:\n  labels:\n    role: master\n",
         &set("metadata/labels/role", json!("worker")),
         "metadata:\n  labels:\n    role: worker\n",
