@@ -10,7 +10,7 @@ use std::path::Path;
 use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind, Object, ObjectId};
 use calicoctl_protect::store::manifests::Manifests;
 use calicoctl_protect::store::{Store, StoreErrorKind, Wanted, Write};
-use manifests_support::{bytes, deletion, folder, id, label, read, run, update, write};
+use manifests_support::{bytes, deletion, folder, id, label, opposite, read, run, update, write};
 use serde_json::json;
 
 fn set(name: &str) -> String {
@@ -385,4 +385,45 @@ mod unix {
             String::from_utf8_lossy(&status.stdout)
         );
     }
+}
+
+/// The folder `before` of the test data becomes the folder `after`, and `before` again.
+#[test]
+fn files_of_every_kind_change_as_their_authors_would_change_them() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/manifests");
+    let folder = folder(&[]);
+    for (name, contents) in bytes(&data.join("before")) {
+        fs::write(folder.path().join(name), contents).unwrap();
+    }
+    let (mut store, snapshot) = read(folder.path());
+    let mut there = Vec::new();
+    for host in snapshot.of(Kind::HostEndpoint) {
+        let edits = label(&snapshot, host.id(), "protected-etcd-server", "true");
+        there.push((host.id().clone(), edits));
+    }
+    let prune = FieldEdit::Delete {
+        path: FieldPath::of(["spec", "failsafeInboundHostPorts"]),
+        index: 1,
+    };
+    there.push((id(Kind::FelixConfiguration, "default"), vec![prune]));
+    let mut batch = Vec::new();
+    let mut back = Vec::new();
+    for (id, edits) in there {
+        let undo = opposite(snapshot.get(&id).unwrap().value(), &edits);
+        back.push(update(&snapshot, &id, undo));
+        batch.push(update(&snapshot, &id, edits));
+    }
+    write(&mut store, &batch).unwrap();
+    let after = data.join("after");
+    for (name, found) in bytes(folder.path()) {
+        let wanted = fs::read_to_string(after.join(&name)).unwrap_or_default();
+        assert_eq!(
+            String::from_utf8_lossy(&found),
+            wanted,
+            "{}",
+            name.display()
+        );
+    }
+    write(&mut store, &back).unwrap();
+    assert!(bytes(folder.path()) == bytes(&data.join("before")));
 }

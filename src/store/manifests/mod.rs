@@ -5,6 +5,7 @@
 //! byte, and a file is replaced whole or not at all.
 
 mod batch;
+mod commit;
 mod document;
 mod documents;
 mod edit;

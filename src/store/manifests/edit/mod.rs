@@ -484,4 +484,6 @@ fn nested<'s>(steps: impl DoubleEndedIterator<Item = &'s Step>, value: &Value) -
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
