@@ -12,7 +12,7 @@ use super::show::{counted, datastore};
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
-use crate::plan::check::{Checked, Leak, check};
+use crate::plan::check::{Checked, Leak, OpenTo, check};
 use crate::plan::proof::standing;
 use crate::reach::needs::Need;
 use crate::reach::{Addresses, Decision, Verdict};
@@ -232,13 +232,22 @@ fn checked_value(checked: &Checked) -> Value {
             "certain": leak.certain,
             "reason": leak.reason.to_string(),
         })).collect::<Vec<_>>(),
-        "openTo": checked.open_to.iter().map(|open| json!({
+        "openTo": open_to_value(&checked.open_to),
+    })
+}
+
+/// Who gets in where, as data.
+#[must_use]
+pub fn open_to_value(open_to: &[OpenTo]) -> Value {
+    let value = |open: &OpenTo| {
+        json!({
             "port": open.port.to_string(),
             "places": open.places,
             "allowed": set_value(&open.allowed),
             "unproven": set_value(&open.unproven),
-        })).collect::<Vec<_>>(),
-    })
+        })
+    };
+    open_to.iter().map(value).collect()
 }
 
 fn trouble_value(trouble: &Trouble) -> Value {
