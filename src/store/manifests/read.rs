@@ -23,6 +23,9 @@ use super::value;
 const LARGEST_FILE: u64 = 64 << 20;
 /// calicoctl's limit for one document.
 const LARGEST_DOCUMENT: usize = 10 << 20;
+/// Finds the text and the place of a value by the keys that lead to it.
+type FindText<'a> = &'a dyn Fn(&[String]) -> Option<(String, usize)>;
+
 /// How to go on without a file.
 const LEAVE_OUT: &str =
     "point `--manifests` at a folder without this file, or give the file a hidden name";
@@ -379,7 +382,7 @@ impl Reader<'_> {
         &self,
         mut value: Value,
         begin: usize,
-        find: &dyn Fn(&[String]) -> Option<(String, usize)>,
+        find: FindText<'_>,
     ) -> Result<(Value, Vec<String>), StoreError> {
         let name = value.pointer("/metadata/name").and_then(Value::as_str);
         let kind = value
