@@ -154,3 +154,462 @@ fn the_main_job_undone_in_the_order_in_which_it_was_done() {
         there_and_back_in_order(&cluster, &borrowed(&main_job(pod)));
     }
 }
+
+/// Runs pairs on a fresh copy of every one of our own clusters, in both orders of undoing.
+#[track_caller]
+fn on_own(names: &[&str], pairs: &[Pair<'_>]) {
+    for name in names {
+        println!("{name}: {pairs:?}");
+        let fresh = || match *name {
+            "example" => Cluster::example(),
+            name => Cluster::own(name),
+        };
+        there_and_back(&fresh(), pairs);
+        there_and_back_in_order(&fresh(), pairs);
+    }
+}
+
+const ALL: [&str; 3] = ["example", "team", "export-v1"];
+
+#[test]
+fn a_server_with_its_failsafes_in_one_command() {
+    let opposite: &[&str] = &["remove", "etcd", "--restore"];
+    let command: &[&str] = &["server", "etcd", "--node-selector", MASTERS, "--prune"];
+    on_own(&ALL, &[(command, opposite)]);
+}
+
+#[test]
+fn a_server_without_failsafes_in_one_command_leaves_the_lists_alone() {
+    let command: &[&str] = &["server", "felix-metrics", "--all-nodes", "--prune"];
+    let opposite: &[&str] = &["remove", "felix-metrics", "--restore"];
+    on_own(&ALL, &[(command, opposite)]);
+}
+
+#[test]
+fn failsafes_pruned_one_after_the_other() {
+    let etcd: Pair<'_> = (&["prune", "etcd"], &["restore", "etcd"]);
+    let peers: Pair<'_> = (&["prune", "etcd-peer"], &["restore", "etcd-peer"]);
+    on_own(&["team"], &[etcd, peers]);
+    on_own(
+        &["example"],
+        &[
+            etcd,
+            (
+                &["prune", "tcp/22", "udp/68", "--direction", "inbound"],
+                &["restore", "udp/68", "tcp/22"],
+            ),
+            peers,
+        ],
+    );
+}
+
+#[test]
+fn all_failsafes_pruned_and_put_back() {
+    let ports = [
+        "tcp/22", "udp/68", "udp/53", "udp/67", "tcp/179", "tcp/2379", "tcp/2380", "tcp/5473",
+        "tcp/6443", "tcp/6666", "tcp/6667",
+    ];
+    let prune = [&["prune"][..], &ports].concat();
+    let mut backwards = ports;
+    backwards.reverse();
+    let restore = [&["restore"][..], &backwards].concat();
+    on_own(&["example"], &[(&prune, &restore)]);
+}
+
+#[test]
+fn failsafes_narrowed_to_networks() {
+    let narrow: &[&str] = &["prune", "tcp/22", "--keep-net", NET];
+    let to_two: &[&str] = &[
+        "prune",
+        "etcd",
+        "--keep-net",
+        NET,
+        "--keep-net",
+        "2001:db8::/32",
+        "--direction",
+        "inbound",
+    ];
+    on_own(
+        &["example", "team"],
+        &[
+            (narrow, &["restore", "tcp/22"]),
+            (to_two, &["restore", "etcd", "--direction", "inbound"]),
+        ],
+    );
+}
+
+#[test]
+fn failsafes_of_single_nodes() {
+    on_own(
+        &["team"],
+        &[
+            (
+                &["prune", "tcp/2380", "--node", "alder", "--node", "birch"],
+                &["restore", "tcp/2380", "--node", "alder", "--node", "birch"],
+            ),
+            (
+                &["prune", "tcp/22", "--node", "birch"],
+                &["restore", "tcp/22", "--node", "birch"],
+            ),
+        ],
+    );
+    on_own(
+        &["export-v1"],
+        &[(
+            &[
+                "prune",
+                "tcp/6443",
+                "--node",
+                "right",
+                "--direction",
+                "outbound",
+            ],
+            &["restore", "tcp/6443", "--node", "right"],
+        )],
+    );
+}
+
+#[test]
+fn failsafes_of_annotations() {
+    let cluster = Cluster::of(&[(
+        "felix.yaml",
+        "apiVersion: projectcalico.org/v3\n\
+         kind: FelixConfiguration\n\
+         metadata:\n\
+         \x20 name: default\n\
+         \x20 annotations:\n\
+         \x20   config.projectcalico.org/failsafeinboundhostports: \"TCP:22, 2379,tcp:10.0.0.0/8:2379\"\n\
+         spec: {}\n",
+    )]);
+    there_and_back(&cluster, &[(&["prune", "etcd"], &["restore", "etcd"])]);
+}
+
+#[test]
+fn a_tier_of_its_own_and_one_that_is_there() {
+    for tier in ["guard", "audit"] {
+        let server = ["server", "etcd", "--node-selector", MASTERS, "--tier", tier];
+        let grant: Pair<'_> = (
+            &["grant", "etcd", "--all-nodes"],
+            &["revoke", "etcd", "--all-nodes"],
+        );
+        on_own(&ALL, &[(&server, &["remove", "etcd"]), grant]);
+    }
+}
+
+#[test]
+fn two_servers_in_one_tier() {
+    on_own(
+        &ALL,
+        &[
+            (
+                &[
+                    "server",
+                    "etcd",
+                    "--node-selector",
+                    MASTERS,
+                    "--tier",
+                    "guard",
+                ],
+                &["remove", "etcd"],
+            ),
+            (
+                &["server", "kubelet", "--all-nodes", "--tier", "guard"],
+                &["remove", "kubelet"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_workload_in_a_tier() {
+    for (name, pod) in [
+        ("example", "monitoring/app == \"prometheus\""),
+        ("team", "tools/has(app)"),
+        ("export-v1", "monitoring/all()"),
+    ] {
+        let server = [
+            "server",
+            "web",
+            "--port",
+            "tcp/8080",
+            "--port",
+            "udp/8080",
+            "--workload",
+            pod,
+            "--tier",
+            "guard",
+        ];
+        let grant: Pair<'_> = (
+            &["grant", "web", "--workload", pod, "--net", NET],
+            &["revoke", "web", "--workload", pod, "--net", NET],
+        );
+        println!("{name}");
+        let cluster = match name {
+            "example" => Cluster::example(),
+            name => Cluster::own(name),
+        };
+        let before = cluster.tree();
+        let mut between = Vec::new();
+        for command in [&server[..], grant.0] {
+            between.push(cluster.tree());
+            twice(&cluster, command);
+        }
+        // A server of one's own is known by its policy and labels: once they are gone it is not.
+        for opposite in [grant.1, &["remove", "web"]] {
+            cluster.does(&[opposite, &["--yes"]].concat());
+            if let Some(tree) = between.pop() {
+                cluster.tree().assert_same(&tree, opposite);
+            }
+        }
+        cluster.tree().assert_same(&before, &["all"]);
+    }
+}
+
+#[test]
+fn a_server_of_ones_own_is_known_by_its_clients_when_its_policy_is_gone() {
+    for cluster in [Cluster::example(), Cluster::own("export-v1")] {
+        let before = cluster.tree();
+        cluster.does(&[
+            "server",
+            "postgres",
+            "--port",
+            "tcp/5432",
+            "--all-nodes",
+            "--yes",
+        ]);
+        cluster.does(&["grant", "postgres", "--net", NET, "--all-nodes", "--yes"]);
+        cluster.does(&["remove", "postgres", "--yes"]);
+        cluster.does(&["status", "postgres"]).shows("open");
+        cluster.does(&["revoke", "postgres", "--net", NET, "--all-nodes", "--yes"]);
+        cluster.tree().assert_same(&before, &["revoke postgres"]);
+    }
+}
+
+#[test]
+fn everything_else_dropped() {
+    on_own(
+        &["team", "export-v1"],
+        &[
+            (
+                &["grant", "etcd", "--all-nodes"],
+                &["revoke", "etcd", "--all-nodes"],
+            ),
+            (
+                &[
+                    "server",
+                    "etcd",
+                    "--node-selector",
+                    MASTERS,
+                    "--approach",
+                    "deny-by-default",
+                ],
+                &["remove", "etcd"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn single_interfaces() {
+    on_own(
+        &["team"],
+        &[
+            (
+                &[
+                    "server",
+                    "felix-metrics",
+                    "--node",
+                    "cedar",
+                    "--interface",
+                    "eth0",
+                ],
+                &["remove", "felix-metrics"],
+            ),
+            (
+                &[
+                    "server",
+                    "kubelet",
+                    "--node",
+                    "cedar",
+                    "--interface",
+                    "eth1",
+                    "--interface",
+                    "eth0",
+                ],
+                &["remove", "kubelet"],
+            ),
+        ],
+    );
+    on_own(
+        &["export-v1"],
+        &[(
+            &[
+                "server",
+                "kubelet",
+                "--node",
+                "right",
+                "--interface",
+                "bond0.100",
+            ],
+            &["remove", "kubelet"],
+        )],
+    );
+}
+
+#[test]
+fn interfaces_whose_names_are_no_dns_names() {
+    for interface in ["bond0.100", "Eth_0", "lan-", "wg@1"] {
+        let server = [
+            "server",
+            "kubelet",
+            "--node",
+            "right",
+            "--interface",
+            interface,
+        ];
+        on_own(&["export-v1"], &[(&server, &["remove", "kubelet"])]);
+    }
+}
+
+#[test]
+fn new_objects_in_one_file() {
+    for (name, file) in [
+        ("example", "protect.yaml"),
+        ("team", "policies/global.yaml"),
+    ] {
+        let server = ["server", "etcd", "--node-selector", MASTERS, "--into", file];
+        let grant = ["grant", "etcd", "--net", NET, "--into", file];
+        on_own(
+            &[name],
+            &[
+                (&server, &["remove", "etcd"]),
+                (&grant, &["revoke", "etcd", "--net", NET]),
+            ],
+        );
+    }
+}
+
+#[test]
+fn one_file_instead_of_a_folder() {
+    let cluster = Cluster::empty();
+    let example = Cluster::example();
+    let mut all = String::new();
+    for name in example.tree().names() {
+        all.push_str("---\n");
+        all.push_str(&example.read(&name));
+    }
+    cluster.write("../one.yaml", &all);
+    let run = |arguments: &[&str]| {
+        let mut command = cluster.command(&[]);
+        // The last of several stands.
+        command.args(arguments).arg("--yes");
+        let mut single = std::process::Command::new(command.get_program());
+        single
+            .args(["--manifests", "one.yaml"])
+            .args(arguments)
+            .arg("--yes");
+        single.current_dir(cluster.home()).env_clear();
+        support::Run::of(single).ended(0, arguments).clone()
+    };
+    run(&["server", "etcd", "--node-selector", MASTERS, "--prune"]);
+    run(&["grant", "etcd", "--all-nodes", "--net", NET]);
+    assert_ne!(cluster.read("../one.yaml"), all);
+    run(&["revoke", "etcd", "--all-nodes", "--net", NET]);
+    run(&["remove", "etcd", "--restore"]);
+    assert_eq!(cluster.read("../one.yaml"), all);
+    assert!(cluster.tree().names().is_empty());
+}
+
+#[test]
+fn sets_and_addresses() {
+    on_own(
+        &["team"],
+        &[
+            (
+                &[
+                    "grant",
+                    "etcd",
+                    "--net-set",
+                    "office",
+                    "--net-set",
+                    "printers",
+                ],
+                &[
+                    "revoke",
+                    "etcd",
+                    "--net-set",
+                    "office",
+                    "--net-set",
+                    "printers",
+                ],
+            ),
+            (
+                &[
+                    "grant",
+                    "typha",
+                    "--ip",
+                    "203.0.113.7",
+                    "--ip",
+                    "2001:db8::7",
+                ],
+                &[
+                    "revoke",
+                    "typha",
+                    "--ip",
+                    "2001:db8::7",
+                    "--ip",
+                    "203.0.113.7",
+                ],
+            ),
+            (
+                &["grant", "typha", "--node", "cedar", "--ip", "203.0.113.41"],
+                &["revoke", "typha", "--node", "cedar", "--ip", "203.0.113.41"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn networks_come_and_go_one_by_one() {
+    let [one, two] = [NET, "198.51.100.32/28"];
+    on_own(
+        &ALL,
+        &[
+            (
+                &["grant", "etcd", "--net", one],
+                &["revoke", "etcd", "--net", one],
+            ),
+            (
+                &["grant", "etcd", "--net", two],
+                &["revoke", "etcd", "--net", two],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn many_servers_on_the_same_hosts() {
+    let servers = ["etcd", "typha", "kubelet", "bgp"];
+    let commands: Vec<[&str; 3]> = servers.map(|s| ["server", s, "--all-nodes"]).to_vec();
+    let opposites: Vec<[&str; 2]> = servers.map(|s| ["remove", s]).to_vec();
+    let pairs: Vec<Pair<'_>> = commands
+        .iter()
+        .zip(&opposites)
+        .map(|(c, o)| (c.as_slice(), o.as_slice()))
+        .collect();
+    on_own(&ALL, &pairs);
+}
+
+#[test]
+fn the_example_script_leaves_the_protection_that_the_readme_shows() {
+    let cluster = Cluster::example();
+    for arguments in [
+        &["grant", "etcd", "--all-nodes", "--net", NET, "--yes"][..],
+        &["server", "etcd", "--node-selector", MASTERS, "--yes"],
+        &["prune", "etcd", "--yes"],
+    ] {
+        cluster.does(arguments);
+    }
+    let status = cluster.does(&["status", "etcd"]);
+    status.shows("etcd  tcp/2379  protected\n");
+}

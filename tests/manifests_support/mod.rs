@@ -1,6 +1,11 @@
 //! Folders of manifests to test on, and ways to run a store over them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and say what they skip"
+)]
 #![allow(dead_code, reason = "not every test binary uses every helper")]
 
 use std::fs;
