@@ -16,9 +16,9 @@
     reason = "a test that fails says on which cluster"
 )]
 
-mod support;
+mod command;
 
-use support::Cluster;
+use command::Cluster;
 
 /// A command and its opposite.
 type Pair<'a> = (&'a [&'a str], &'a [&'a str]);
@@ -509,7 +509,7 @@ fn one_file_instead_of_a_folder() {
             .args(arguments)
             .arg("--yes");
         single.current_dir(cluster.home()).env_clear();
-        support::Run::of(single).ended(0, arguments).clone()
+        command::Run::of(single).ended(0, arguments).clone()
     };
     run(&["server", "etcd", "--node-selector", MASTERS, "--prune"]);
     run(&["grant", "etcd", "--all-nodes", "--net", NET]);

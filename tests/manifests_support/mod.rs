@@ -1,11 +1,6 @@
 //! Folders of manifests to test on, and ways to run a store over them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::print_stdout,
-    reason = "tests fail by panicking and say what they skip"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 #![allow(dead_code, reason = "not every test binary uses every helper")]
 
 use std::fs;
@@ -14,7 +9,7 @@ use std::path::{Path, PathBuf};
 use calicoctl_protect::calico::edit::Step;
 use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind, ObjectId, Snapshot};
 use calicoctl_protect::store::manifests::Manifests;
-use calicoctl_protect::store::{Store, StoreError, Wanted, Write};
+use calicoctl_protect::store::{Store, StoreError, Write};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -89,7 +84,7 @@ pub fn bytes(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[track_caller]
 pub fn read(path: &Path) -> (Manifests, Snapshot) {
     let mut store = Manifests::open(path).unwrap();
-    let snapshot = run(store.read(&Wanted::everything())).unwrap_or_else(|e| panic!("{e:#?}"));
+    let snapshot = run(store.read()).unwrap_or_else(|e| panic!("{e:#?}"));
     (store, snapshot)
 }
 
@@ -97,7 +92,7 @@ pub fn read(path: &Path) -> (Manifests, Snapshot) {
 #[track_caller]
 pub fn unreadable(path: &Path) -> StoreError {
     match Manifests::open(path) {
-        Ok(mut store) => run(store.read(&Wanted::everything())).unwrap_err(),
+        Ok(mut store) => run(store.read()).unwrap_err(),
         Err(error) => error,
     }
 }
@@ -120,7 +115,7 @@ pub fn update(snapshot: &Snapshot, id: &ObjectId, edits: Vec<FieldEdit>) -> Writ
     Write::Update {
         id: id.clone(),
         edits,
-        revision: Some(stored.revision.clone()),
+        revision: stored.revision.clone(),
     }
 }
 
@@ -130,7 +125,7 @@ pub fn deletion(snapshot: &Snapshot, id: &ObjectId) -> Write {
     let stored = snapshot.stored(id).unwrap_or_else(|| panic!("no {id}"));
     Write::Delete {
         id: id.clone(),
-        revision: Some(stored.revision.clone()),
+        revision: stored.revision.clone(),
     }
 }
 
