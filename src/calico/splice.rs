@@ -11,7 +11,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 /// The members of Kubernetes' ObjectMeta in the order in which Go writes them.
-pub(super) const META_ORDER: [&str; 15] = [
+pub(crate) const META_ORDER: [&str; 15] = [
     "name",
     "generateName",
     "namespace",
@@ -31,14 +31,14 @@ pub(super) const META_ORDER: [&str; 15] = [
 
 /// A member of a JSON object: its name, and where it stands in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) name: String,
+pub(crate) struct Member {
+    pub(crate) name: String,
     start: usize,
-    pub(super) value: Range<usize>,
+    pub(crate) value: Range<usize>,
 }
 
 /// The members of the object that `text` is; none when it is something else.
-pub(super) fn members(text: &str) -> Vec<Member> {
+pub(crate) fn members(text: &str) -> Vec<Member> {
     let mut found = Vec::new();
     let mut scan = Scan::default();
     for (at, c) in text.char_indices() {
@@ -100,7 +100,7 @@ impl Scan {
 }
 
 /// `text` with `field.key` set to `value`. `field` is made when it is absent or null.
-pub(super) fn set(text: &str, field: &str, key: &str, value: &str) -> String {
+pub(crate) fn set(text: &str, field: &str, key: &str, value: &str) -> String {
     let entry = format!("{}:{}", go_json(&key.into()), go_json(&value.into()));
     let top = members(text);
     let Some(member) = top.iter().find(|m| m.name == field) else {
@@ -119,7 +119,7 @@ pub(super) fn set(text: &str, field: &str, key: &str, value: &str) -> String {
 
 /// `text` without `field.key`, and without `field` when nothing is left in it, since Go leaves
 /// empty maps out.
-pub(super) fn remove(text: &str, field: &str, key: &str) -> String {
+pub(crate) fn remove(text: &str, field: &str, key: &str) -> String {
     let top = members(text);
     let Some((at, member)) = find(&top, field) else {
         return text.to_owned();
@@ -134,7 +134,7 @@ pub(super) fn remove(text: &str, field: &str, key: &str) -> String {
 }
 
 /// JSON as Go writes it: compact, with the characters escaped that mean something in HTML.
-pub(super) fn go_json(value: &Value) -> String {
+pub(crate) fn go_json(value: &Value) -> String {
     // None of these can stand outside a string.
     value
         .to_string()
@@ -186,7 +186,7 @@ fn rank_of(field: &str) -> usize {
 }
 
 /// A part of `text`, such as the value of a member.
-pub(super) fn slice<'t>(text: &'t str, range: &Range<usize>) -> &'t str {
+pub(crate) fn slice<'t>(text: &'t str, range: &Range<usize>) -> &'t str {
     text.get(range.clone()).unwrap_or_default()
 }
 
