@@ -72,6 +72,7 @@ pub const SCRIPT: &[Step] = &[
         "apis-root",
         "discovery-aggregated-api",
         "discovery-aggregated-apis",
+        "openapi-v3-index",
         "crd-get",
         "version",
         "readyz",
@@ -262,7 +263,6 @@ pub const OUT_OF_SCOPE: &[(&str, &str)] = &[
     ("watch-table", "the double does not watch"),
     ("get-protobuf", "the refusal itself is protobuf"),
     ("protobuf-core", "the double does not speak protobuf"),
-    ("openapi-v3-index", "the double serves no OpenAPI documents"),
     ("gzip", "the double never compresses"),
     (
         "pods-table",

@@ -141,7 +141,10 @@ fn remove_field(object: &mut Value, path: &[String]) {
                 }
             }
         }
-        (("v:", text), Value::Array(items)) => items.retain(|item| item.to_string() != text),
+        (("v:", text), Value::Array(items)) => {
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
+            items.retain(|item| *item != value);
+        }
         (("k:", text), Value::Array(items)) => {
             let key: Value = serde_json::from_str(text).unwrap_or_default();
             if rest.is_empty() {

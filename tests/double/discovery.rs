@@ -101,6 +101,8 @@ pub fn answer(api: &Api, request: &Request, path: &str) -> Outcome {
                 json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}),
             ))
         }
+        "/openapi/v3" => Ok(openapi_index(api)),
+        _ if path.starts_with("/openapi/v3/") => openapi(api, path),
         _ => group_or_version(api, path).map(|document| Answer::json(200, document)),
     }
 }
@@ -123,6 +125,61 @@ fn version(api: &Api) -> Value {
         "compiler": "gc",
         "platform": "linux/amd64",
     })
+}
+
+/// The index of OpenAPI v3 documents, one for each group version.
+fn openapi_index(api: &Api) -> Answer {
+    let paths: serde_json::Map<String, Value> = groups(api)
+        .into_iter()
+        .map(|(group, version)| {
+            let root = if group.is_empty() { "api" } else { "apis" };
+            let path = format!("{root}/{group}/{version}").replace("//", "/");
+            let url = format!("/openapi/v3/{path}?hash={:0128}", 0);
+            (path, json!({"serverRelativeURL": url}))
+        })
+        .collect();
+    let mut answer = Answer::json(200, json!({"paths": paths}));
+    answer.content_type = "text/plain; charset=utf-8".into();
+    answer
+}
+
+/// An OpenAPI v3 document with what kubectl looks for before it leaves validation to the server: that
+/// a PATCH of each kind takes `fieldValidation` and `dryRun`. There are no schemas.
+fn openapi(api: &Api, path: &str) -> Outcome {
+    let parts: Vec<&str> = path.split('/').skip(3).collect();
+    let (group, version) = match parts.as_slice() {
+        ["api", version] => ("", *version),
+        ["apis", group, version] => (*group, *version),
+        _ => return Err(page_not_found()),
+    };
+    let parameters: Vec<Value> = ["dryRun", "fieldManager", "fieldValidation", "force"]
+        .into_iter()
+        .map(|name| json!({"name": name, "in": "query", "schema": {"type": "string"}}))
+        .collect();
+    let paths: serde_json::Map<String, Value> = of_group(api, group, version)
+        .map(|kind| {
+            let path = format!("/{}/{}/{{name}}", parts.join("/"), kind.plural);
+            let patch = json!({
+                "x-kubernetes-action": "patch",
+                "x-kubernetes-group-version-kind":
+                    {"group": group, "version": version, "kind": kind.kind},
+                "parameters": parameters,
+                "responses": {"200": {"description": "OK"}},
+            });
+            (path, json!({"patch": patch}))
+        })
+        .collect();
+    if paths.is_empty() {
+        return Err(page_not_found());
+    }
+    Ok(Answer::json(
+        200,
+        json!({
+            "openapi": "3.0.0",
+            "info": {"title": "double", "version": api.kubernetes},
+            "paths": paths,
+        }),
+    ))
 }
 
 /// Groups in the order they are served, each with its version.
@@ -235,7 +292,7 @@ fn groups_with_resources(api: &Api, core: bool) -> Value {
         .filter(|(group, _)| group.is_empty() == core)
         .map(|(group, version)| {
             let resources: Vec<Value> = of_group(api, group, version)
-                .map(|kind| aggregated_resource(kind))
+                .map(aggregated_resource)
                 .collect();
             let metadata = if core {
                 json!({})

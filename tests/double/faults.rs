@@ -195,8 +195,8 @@ impl Script {
                 continue;
             }
             *seen += 1;
-            let open = when.times.is_none_or(|times| *seen < when.first + times);
-            if *seen >= when.first && open {
+            let open = when.times.is_none_or(|times| *seen < when.first.max(1) + times);
+            if *seen >= when.first.max(1) && open {
                 out.push(fault.clone());
             }
         }

@@ -69,6 +69,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 pub struct Journal {
     log: Vec<Logged>,
+    forgotten: usize,
     counters: Counters,
 }
 
@@ -94,13 +95,14 @@ impl Journal {
             connection,
             status: None,
         });
-        self.log.len() - 1
+        self.forgotten + self.log.len() - 1
     }
 
     /// A request is done, answered or not.
     pub fn ended(&mut self, at: usize, status: Option<u16>, bytes: usize) {
         self.counters.in_flight = self.counters.in_flight.saturating_sub(1);
-        if let Some(logged) = self.log.get_mut(at) {
+        let at = at.checked_sub(self.forgotten);
+        if let Some(logged) = at.and_then(|at| self.log.get_mut(at)) {
             logged.status = status;
             *self.counters.bytes.entry(logged.path.clone()).or_default() += bytes;
         }
@@ -118,6 +120,7 @@ impl Journal {
 
     /// Starts anew; requests in flight stay counted.
     pub fn reset(&mut self) {
+        self.forgotten += self.log.len();
         self.log.clear();
         self.counters = Counters {
             in_flight: self.counters.in_flight,

@@ -12,9 +12,13 @@ use super::render::columns;
 use super::store::Key;
 
 impl Api {
-    /// Stores an object as it is, past validation and admission. Missing uid and creationTimestamp
+    /// Stores an object, or every item of a list, as it is: past validation and admission. Missing uid and creationTimestamp
     /// are filled in; a resourceVersion is kept.
     pub fn load(&mut self, mut object: Value) {
+        if object["items"].is_array() {
+            items(&object).into_iter().for_each(|item| self.load(item));
+            return;
+        }
         let version = object["apiVersion"].as_str().unwrap_or_default().to_owned();
         let name = object["kind"].as_str().unwrap_or_default().to_owned();
         let found = self
@@ -53,14 +57,7 @@ impl Api {
             if !self.kinds.iter().any(known) {
                 continue;
             }
-            for item in list["items"].as_array().into_iter().flatten() {
-                // Items of core lists carry neither kind nor apiVersion.
-                let mut object = json!({"kind": kind, "apiVersion": version});
-                for (key, value) in item.as_object().into_iter().flatten() {
-                    object[key] = value.clone();
-                }
-                self.load(object);
-            }
+            self.load(list);
         }
         self.store.advance(highest);
     }
@@ -91,6 +88,21 @@ impl Api {
             self.load(api_service(group, version, aggregated));
         }
     }
+}
+
+/// The items of a list. Those of core lists carry neither kind nor apiVersion.
+fn items(list: &Value) -> Vec<Value> {
+    let kind = list["kind"].as_str().unwrap_or_default();
+    let kind = kind.trim_end_matches("List");
+    let items = list["items"].as_array().into_iter().flatten();
+    let whole = items.map(|item| {
+        let mut object = json!({"kind": kind, "apiVersion": list["apiVersion"]});
+        for (key, value) in item.as_object().into_iter().flatten() {
+            object[key] = value.clone();
+        }
+        object
+    });
+    whole.collect()
 }
 
 fn api_service(group: &str, version: &str, aggregated: bool) -> Value {

@@ -2,7 +2,10 @@
 //!
 //! Real HTTP/1.1 and HTTP/2, with TLS or without, on a free port of the loopback interface; objects in
 //! memory. Its answers follow exchanges recorded from a real server (`tests/api_double.rs` replays
-//! them). Watches are not served.
+//! them). Not served: watches, protobuf, compression, OpenAPI schemas; objects of Kubernetes' own types
+//! are stored without validation.
+//!
+//! A test crate that uses a part of it writes `#[expect(dead_code, reason = "…")]` above `mod double;`.
 //!
 //! ```ignore
 //! mod double;
@@ -215,7 +218,8 @@ impl Double {
         self.shared.authority.pem()
     }
 
-    /// Stores objects as they are, without validation or admission.
+    /// Stores objects (or the items of lists) as they are, without validation or admission. A
+    /// `resourceVersion` is kept.
     pub fn load(&self, objects: impl IntoIterator<Item = Value>) {
         let mut api = lock(&self.shared.api);
         objects.into_iter().for_each(|object| api.load(object));

@@ -331,7 +331,7 @@ impl Api {
         let unchanged = unowned(old) == unowned(&new);
         let stored = if unchanged && (change.patch || !ownership_changed(old, &new)) {
             old.clone()
-        } else if meta(&new, "deletionTimestamp") != ""
+        } else if !meta(&new, "deletionTimestamp").is_empty()
             && new["metadata"].get("finalizers").is_none()
             && !change.options.dry_run
         {
