@@ -459,3 +459,19 @@ async fn a_client_of_the_kube_crate_works_with_the_kubeconfig() {
         assert_eq!(names(&list), ["h-0"]);
     }
 }
+
+#[tokio::test]
+async fn rules_about_the_whole_object_name_no_field() {
+    let double = mk_double(0);
+    let client = Client::admin(&double);
+    let felix = json!({
+        "apiVersion": "projectcalico.org/v3",
+        "kind": "FelixConfiguration",
+        "metadata": {"name": "default"},
+        "spec": {"nodeSelector": "all()"},
+    });
+    let path = "/apis/projectcalico.org/v3/felixconfigurations";
+    let answer = client.send_json("POST", path, &felix.to_string()).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.json()["details"]["causes"][0]["field"], "<nil>");
+}

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::kinds::Kind;
+use super::list::expired_token;
 use super::request::{Request, Route, route};
 use super::status::{Refusal, failure, flow_control, stale, too_many};
+use super::token::Continue;
 
 /// Which requests a fault meets. All conditions given must hold.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +96,7 @@ impl When {
 pub enum Fault {
     /// 409 of a stale resourceVersion, whatever the request carried.
     Conflict,
-    /// 410 `Expired`, as for a list whose history is compacted.
+    /// 410 `Expired`, as for a list whose history is compacted; a page gets the token for the rest.
     Gone,
     /// 429 of flow control: plain text, no `Status`.
     FlowControl {
@@ -132,12 +134,7 @@ impl Fault {
     pub fn refusal(&self, kinds: &[Kind], request: &Request) -> Option<Refusal> {
         Some(match self {
             Self::Conflict => conflict(kinds, request),
-            Self::Gone => failure(
-                410,
-                Some("Expired"),
-                "The resourceVersion for the provided list is too old.",
-                None,
-            ),
+            Self::Gone => gone(request),
             Self::FlowControl { retry_after } => flow_control(*retry_after),
             Self::TooMany {
                 message,
@@ -158,6 +155,18 @@ impl Fault {
             Self::Unauthorized => unauthorized(),
             Self::CutBefore | Self::CutAfter | Self::Slow(_) => return None,
         })
+    }
+}
+
+fn gone(request: &Request) -> Refusal {
+    match Continue::decode(request.text("continue")) {
+        Ok(token) => expired_token(&token.after),
+        Err(_) => failure(
+            410,
+            Some("Expired"),
+            "The resourceVersion for the provided list is too old.",
+            None,
+        ),
     }
 }
 
@@ -195,7 +204,9 @@ impl Script {
                 continue;
             }
             *seen += 1;
-            let open = when.times.is_none_or(|times| *seen < when.first.max(1) + times);
+            let open = when
+                .times
+                .is_none_or(|times| *seen < when.first.max(1) + times);
             if *seen >= when.first.max(1) && open {
                 out.push(fault.clone());
             }

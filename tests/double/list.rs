@@ -37,7 +37,7 @@ fn number(text: &str) -> Outcome<u64> {
 }
 
 /// The 410 of a page whose state is gone; its metadata offers an inconsistent rest.
-fn expired_token(after: &str) -> Refusal {
+pub fn expired_token(after: &str) -> Refusal {
     let rest = Continue {
         at: None,
         after: after.into(),

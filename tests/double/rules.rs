@@ -238,7 +238,7 @@ fn felix(c: &mut Check, object: &Value) {
     let name = super::objects::meta(object, "name");
     let fixed = name == "default" || name.starts_with("node.");
     c.rule(
-        "<root>",
+        "<nil>",
         FORBIDDEN,
         !fixed || spec.get("nodeSelector").is_none(),
         "nodeSelector must not be set on the 'default' or per-node ('node.*') FelixConfiguration",
@@ -256,10 +256,10 @@ fn tier(c: &mut Check, object: &Value) {
         if name == tier {
             let acts = spec["defaultAction"] == action;
             let message = format!("The '{tier}' tier must have default action '{action}'");
-            c.rule("<root>", INVALID, acts, &message);
+            c.rule("<nil>", INVALID, acts, &message);
             let message = format!("{tier} tier order must be {order}");
             let ordered = spec["order"].as_f64() == Some(order);
-            c.rule("<root>", INVALID, ordered, &message);
+            c.rule("<nil>", INVALID, ordered, &message);
         }
     }
 }
