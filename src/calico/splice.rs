@@ -1,4 +1,4 @@
-//! Changes inside the text of the metadata annotation.
+//! Changes inside the text of JSON: of the metadata annotation of v1 objects, and of etcd values.
 //!
 //! The text is edited in place, not written anew: everything but the one member stays byte for
 //! byte as its writer left it, and taking away what was added gives back the text it was.
@@ -147,7 +147,7 @@ pub(crate) fn go_json(value: &Value) -> String {
 
 /// Puts `entry` before the first member that `comes_after` it, else behind the last. `null` is
 /// taken for an empty object.
-fn insert(
+pub(crate) fn insert(
     text: &str,
     members: &[Member],
     entry: &str,
@@ -166,7 +166,7 @@ fn insert(
 }
 
 /// Takes out the member at `at` with the comma that [`insert`] put beside it.
-fn take_out(text: &str, members: &[Member], at: usize) -> String {
+pub(crate) fn take_out(text: &str, members: &[Member], at: usize) -> String {
     let before = at.checked_sub(1).and_then(|i| members.get(i));
     match (members.get(at), members.get(at + 1), before) {
         (Some(member), Some(next), _) => replace(text, &(member.start..next.start), ""),
@@ -190,7 +190,7 @@ pub(crate) fn slice<'t>(text: &'t str, range: &Range<usize>) -> &'t str {
     text.get(range.clone()).unwrap_or_default()
 }
 
-fn replace(text: &str, range: &Range<usize>, with: &str) -> String {
+pub(crate) fn replace(text: &str, range: &Range<usize>, with: &str) -> String {
     let (head, tail) = (text.get(..range.start), text.get(range.end..));
     [head.unwrap_or_default(), with, tail.unwrap_or_default()].concat()
 }
