@@ -20,7 +20,10 @@ impl Ca {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.distinguished_name = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
@@ -30,7 +33,12 @@ impl Ca {
 
     /// A certificate for a server on loopback. Its gateway to itself needs it as a client, too.
     pub fn server(&self) -> Certified {
-        self.issue("etcd-1", &["127.0.0.1", "::1", "localhost"], KeyPair::generate().unwrap(), 2099)
+        self.issue(
+            "etcd-1",
+            &["127.0.0.1", "::1", "localhost"],
+            KeyPair::generate().unwrap(),
+            2099,
+        )
     }
 
     pub fn expired_server(&self) -> Certified {
@@ -56,8 +64,10 @@ impl Ca {
         let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name = named(name);
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         params.not_before = date_time_ymd(2019, 1, 1);
         params.not_after = date_time_ymd(last_year, 1, 1);
         let certificate = params.signed_by(&key, &self.0).unwrap().pem();
@@ -86,8 +96,15 @@ pub fn unwrapped(pkcs8_pem: &str, label: &str) -> String {
     let (tag, inner, _) = element(rest);
     assert_eq!(tag, 4);
     let body = base64(inner);
-    let lines: Vec<&str> = body.as_bytes().chunks(64).map(|c| std::str::from_utf8(c).unwrap()).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    let lines: Vec<&str> = body
+        .as_bytes()
+        .chunks(64)
+        .map(|c| std::str::from_utf8(c).unwrap())
+        .collect();
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
 }
 
 /// Tag, content and what follows of a DER element.
@@ -97,7 +114,10 @@ fn element(der: &[u8]) -> (u8, &[u8], &[u8]) {
         long => {
             let count = usize::from(long & 0x7f);
             let bytes = &der[2..2 + count];
-            (bytes.iter().fold(0, |n, b| n << 8 | usize::from(*b)), 2 + count)
+            (
+                bytes.iter().fold(0, |n, b| n << 8 | usize::from(*b)),
+                2 + count,
+            )
         }
     };
     (der[0], &der[start..start + length], &der[start + length..])
@@ -107,10 +127,15 @@ fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for part in bytes.chunks(3) {
-        let number = part.iter().fold(0_u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - part.len()));
+        let number =
+            part.iter().fold(0_u32, |n, b| n << 8 | u32::from(*b)) << (8 * (3 - part.len()));
         for i in 0..4 {
             let letter = LETTERS[(number >> (18 - 6 * i) & 63) as usize];
-            text.push(if i <= part.len() { char::from(letter) } else { '=' });
+            text.push(if i <= part.len() {
+                char::from(letter)
+            } else {
+                '='
+            });
         }
     }
     text

@@ -35,7 +35,10 @@ pub fn is_installed() -> bool {
         .is_ok();
     if !found {
         let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
-        assert!(!in_ci, "etcd-server is not installed, and CI must run these tests");
+        assert!(
+            !in_ci,
+            "etcd-server is not installed, and CI must run these tests"
+        );
         eprintln!("skipped: etcd-server is not installed");
     }
     found
@@ -148,7 +151,9 @@ impl EtcdServer {
             let up = if self.tls.is_empty() {
                 self.raw().is_up().await
             } else {
-                tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok()
+                tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+                    .await
+                    .is_ok()
             };
             if up {
                 return;
@@ -171,5 +176,9 @@ impl Drop for EtcdServer {
 
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }

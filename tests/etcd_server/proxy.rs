@@ -57,6 +57,11 @@ impl Proxy {
         self.weather.store(SWALLOW, Ordering::SeqCst);
     }
 
+    /// Whether what was to be lost has been lost.
+    pub fn is_fine(&self) -> bool {
+        self.weather.load(Ordering::SeqCst) == FINE
+    }
+
     pub fn clear_up(&self) {
         self.weather.store(FINE, Ordering::SeqCst);
     }
@@ -99,7 +104,6 @@ async fn relay(client: TcpStream, server: TcpStream, weather: &AtomicU8) {
                 }
                 DROP_ANSWER if marked => {
                     let _ = to_server.write_all(part).await;
-                    // Time for the server to carry it out; `answers` does not run meanwhile.
                     return;
                 }
                 _ if to_server.write_all(part).await.is_err() => return,
@@ -111,7 +115,9 @@ async fn relay(client: TcpStream, server: TcpStream, weather: &AtomicU8) {
     tokio::select! {
         () = answers => {}
         () = &mut requests => {
-            if weather.swap(FINE, Ordering::SeqCst) == DROP_ANSWER {
+            let lost = weather.compare_exchange(DROP_ANSWER, FINE, Ordering::SeqCst, Ordering::SeqCst);
+            if lost.is_ok() {
+                // Time for the server to carry it out, while nobody listens to its answer.
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
         }

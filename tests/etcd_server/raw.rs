@@ -104,7 +104,11 @@ pub struct Raw(Channel);
 
 impl Raw {
     pub fn new(url: &str) -> Self {
-        Self(Endpoint::from_shared(url.to_owned()).unwrap().connect_lazy())
+        Self(
+            Endpoint::from_shared(url.to_owned())
+                .unwrap()
+                .connect_lazy(),
+        )
     }
 
     /// All keys that begin with `prefix`.
@@ -164,14 +168,24 @@ impl Raw {
     }
 
     pub async fn compact(&self, revision: i64) {
-        let _: Nothing = self.ask("KV/Compact", Compaction { revision }).await.unwrap();
+        let _: Nothing = self
+            .ask("KV/Compact", Compaction { revision })
+            .await
+            .unwrap();
     }
 
     /// Turns users on: `root`, `calico` that may do everything below `/calico/`, `reader` that may
     /// only read there, and `nobody` without a role. Passwords are the names with `-secret`.
     pub async fn turn_users_on(&self) {
         for (role, kind) in [("all-of-calico", 2), ("read-calico", 0)] {
-            self.auth("RoleAdd", Words { first: role.into(), second: String::new() }).await;
+            self.auth(
+                "RoleAdd",
+                Words {
+                    first: role.into(),
+                    second: String::new(),
+                },
+            )
+            .await;
             let permission = Permission {
                 kind,
                 key: "/calico/".into(),
@@ -190,9 +204,19 @@ impl Raw {
             ("nobody", ""),
         ] {
             let second = format!("{user}-secret");
-            self.auth("UserAdd", Words { first: user.into(), second }).await;
+            self.auth(
+                "UserAdd",
+                Words {
+                    first: user.into(),
+                    second,
+                },
+            )
+            .await;
             if !role.is_empty() {
-                let words = Words { first: user.into(), second: role.into() };
+                let words = Words {
+                    first: user.into(),
+                    second: role.into(),
+                };
                 self.auth("UserGrantRole", words).await;
             }
         }
@@ -209,9 +233,14 @@ impl Raw {
         A: prost::Message + Default + 'static,
     {
         let mut grpc = Grpc::new(self.0.clone()).max_decoding_message_size(1 << 30);
-        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        grpc.ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
         let path: PathAndQuery = format!("/etcdserverpb.{method}").parse().unwrap();
         let codec = ProstCodec::<Q, A>::default();
-        Ok(grpc.unary(Request::new(request), path, codec).await?.into_inner())
+        Ok(grpc
+            .unary(Request::new(request), path, codec)
+            .await?
+            .into_inner())
     }
 }

@@ -288,7 +288,8 @@ impl Client {
         let mut endpoint = Endpoint::from_shared(address.to_string())
             .map_err(says)?
             .connect_timeout(self.patience.connect)
-            .tcp_keepalive(Some(Duration::from_secs(30)));
+            // Pages are large, and the way to etcd may be long.
+            .http2_adaptive_window(true);
         if address.tls {
             endpoint = endpoint
                 .tls_config(self.material.towards(address))

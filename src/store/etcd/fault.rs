@@ -223,15 +223,19 @@ pub fn diagnose(error: &(dyn Error + 'static), known: Circumstances) -> Reason {
         return Reason::new(last);
     }
     // From TLS 1.3 on a server tells only after the handshake what it thinks of the client.
-    if known.tls && !known.has_certificate {
-        return Reason::new("the connection is closed; etcd seems to want a client certificate")
-            .hint(CERTIFICATE_HINT);
+    match (known.tls, known.has_certificate) {
+        (true, false) => {
+            Reason::new("the connection is closed; etcd seems to want a client certificate")
+                .hint(CERTIFICATE_HINT)
+        }
+        (true, true) => {
+            Reason::new("the connection is closed; etcd seems to refuse the client certificate")
+                .hint("look at ETCD_CERT_FILE: it must be signed by a CA that etcd trusts")
+        }
+        (false, _) => {
+            Reason::new(format!("{last}; it may want TLS")).hint("try the endpoint with `https://`")
+        }
     }
-    if !known.tls {
-        return Reason::new(format!("{last}; it may want TLS"))
-            .hint("try the endpoint with `https://`");
-    }
-    Reason::new(last)
 }
 
 fn read_cause(error: &(dyn Error + 'static), known: Circumstances) -> Option<Reason> {
@@ -248,6 +252,9 @@ fn read_cause(error: &(dyn Error + 'static), known: Circumstances) -> Option<Rea
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => Some(Reason::new("connection refused")),
         std::io::ErrorKind::TimedOut => Some(Reason::new("no answer in time")),
+        std::io::ErrorKind::UnexpectedEof if error.to_string().contains("handshake") => {
+            Some(no_tls())
+        }
         _ => None,
     }
 }
@@ -267,9 +274,7 @@ fn tls_reason(error: &rustls::Error, known: Circumstances) -> Reason {
         ) => Reason::new("its certificate is made out for other names")
             .hint("use an endpoint that the certificate names"),
         E::InvalidCertificate(other) => Reason::new(format!("its certificate is refused: {other}")),
-        E::InvalidMessage(_) => {
-            Reason::new("it does not speak TLS").hint("try the endpoint with `http://`")
-        }
+        E::InvalidMessage(_) => no_tls(),
         E::AlertReceived(_) if !known.has_certificate => {
             Reason::new("etcd wants a client certificate").hint(CERTIFICATE_HINT)
         }
@@ -284,6 +289,10 @@ fn tls_reason(error: &rustls::Error, known: Circumstances) -> Reason {
         }
         other => Reason::new(words(&other.to_string())),
     }
+}
+
+fn no_tls() -> Reason {
+    Reason::new("it does not speak TLS").hint("try the endpoint with `http://`")
 }
 
 /// One line without control characters: what a server says is shown on terminals.

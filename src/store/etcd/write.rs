@@ -79,7 +79,7 @@ async fn write_part(
                 }
             }
             Commit::TooMuch => {
-                store.max_operations = (store.max_operations / 2).max(4);
+                take_less(store);
                 let mut front = group;
                 let back = front.split_off(front.len().div_ceil(2));
                 groups.push_front(back);
@@ -109,24 +109,33 @@ fn version_of(cluster: &Cluster) -> Result<Version, StoreError> {
 }
 
 /// What is under these keys now; absent ones are left out.
-async fn look(store: &Etcd, wanted: &BTreeSet<String>) -> Result<Seen, StoreError> {
-    let all: Vec<&String> = wanted.iter().collect();
+async fn look(store: &mut Etcd, wanted: &BTreeSet<String>) -> Result<Seen, StoreError> {
+    let mut rest: VecDeque<&String> = wanted.iter().collect();
     let mut seen = Seen::new();
-    for part in all.chunks(store.max_operations.max(1)) {
+    while let Some(first) = rest.front() {
+        let what = match rest.len() {
+            1 => format!("`{first}`"),
+            count => format!("`{first}` or one of {} more keys", count - 1),
+        };
+        let part = rest.iter().take(store.max_operations);
         let request = TxnRequest {
-            success: part.iter().map(|key| RequestOp::get(key)).collect(),
+            success: part.map(|key| RequestOp::get(key)).collect(),
             ..TxnRequest::default()
         };
-        let response = store.client.look(&request).await;
-        let what = match part {
-            [key] => format!("`{key}`"),
-            [key, ..] => format!("`{key}` or one of {} more keys", part.len() - 1),
-            [] => String::new(),
-        };
-        let response = response.map_err(|fault| fault.into_error(&what, store.client.user()))?;
-        seen.extend(found(response));
+        match store.client.look(&request).await {
+            Ok(response) => {
+                seen.extend(found(response));
+                rest.drain(..request.success.len());
+            }
+            Err(fault) if fault.is_too_much() && store.max_operations > 1 => take_less(store),
+            Err(fault) => return Err(fault.into_error(&what, store.client.user())),
+        }
     }
     Ok(seen)
+}
+
+fn take_less(store: &mut Etcd) {
+    store.max_operations = (store.max_operations / 2).max(1);
 }
 
 fn found(response: TxnResponse) -> impl Iterator<Item = (String, KeyValue)> {
@@ -168,7 +177,11 @@ enum Commit {
 
 /// Sends a transaction until it is known what became of it. `guard` is the revision of
 /// ClusterInformation, so that nothing is written once the datastore has been locked.
-async fn commit(store: &Etcd, group: &[Prepared], guard: &mut i64) -> Result<Commit, StoreError> {
+async fn commit(
+    store: &mut Etcd,
+    group: &[Prepared],
+    guard: &mut i64,
+) -> Result<Commit, StoreError> {
     let cluster_key = keys::cluster_information();
     let mut hope: Option<Hope> = None;
     let (mut in_doubt, mut cluster_changes) = (false, 0);
@@ -252,7 +265,7 @@ fn refused(group: &[Prepared], now: &Seen) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn look_again(store: &Etcd, group: &[Prepared]) -> Result<Seen, StoreError> {
+async fn look_again(store: &mut Etcd, group: &[Prepared]) -> Result<Seen, StoreError> {
     let keys = group.iter().map(|prepared| prepared.key.clone()).collect();
     let seen = look(store, &keys).await;
     seen.map_err(|error| unknown(group, &error))
