@@ -9,7 +9,11 @@ use crate::calico::{Datastore, FieldEdit, Object, ObjectId, Snapshot};
 use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
 
+pub mod check;
+pub mod proof;
+pub mod settle;
 pub mod unified;
+mod ways;
 
 /// Which way the stages of the safe order are gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +74,8 @@ pub struct Change {
     pub why: Vec<String>,
     /// Where the object is kept, where it was there before.
     pub place: Option<String>,
-    /// The version that was read.
-    revision: String,
+    /// The version that was read; `None` for what the plan itself makes.
+    pub revision: Option<String>,
 }
 
 impl Change {
@@ -214,7 +218,7 @@ fn changes(snapshot: &Snapshot, steps: Vec<Step>) -> Vec<Change> {
             edits,
             why: step.why,
             place: stored.map(|s| s.place.clone()),
-            revision: stored.map(|s| s.revision.clone()).unwrap_or_default(),
+            revision: stored.map(|s| s.revision.clone()),
         });
     }
     changes

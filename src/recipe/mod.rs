@@ -144,6 +144,19 @@ impl<'s> Draft<'s> {
         kept.chain(self.now.values().flatten())
     }
 
+    /// The snapshot as the draft has it now.
+    #[must_use]
+    pub fn state(&self) -> Snapshot {
+        let mut state = self.base.clone();
+        for (id, object) in &self.now {
+            match object {
+                Some(object) => state.put(object.clone()),
+                None => state.remove(id),
+            }
+        }
+        state
+    }
+
     /// Makes or changes an object. Nothing happens when it is like that already.
     pub fn put(&mut self, stage: Stage, object: Object, why: impl Into<String>) {
         let id = object.id().clone();
@@ -181,11 +194,22 @@ impl<'s> Draft<'s> {
         }
     }
 
-    /// The steps, in the order in which the recipe made them.
+    /// The steps, in the order in which the recipe made them. What goes away in the end goes away
+    /// in one step: changing it first would be moot.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Step>, Vec<Note>) {
-        let changed = |step: &Step| step.before != step.after;
-        (self.steps.into_iter().filter(changed).collect(), self.notes)
+        let (base, now) = (self.base, self.now);
+        let gone = |id: &ObjectId| matches!(now.get(id), Some(None));
+        let steps = self.steps.into_iter().filter_map(|mut step| {
+            if gone(&step.id) {
+                if step.after.is_some() {
+                    return None;
+                }
+                step.before = base.get(&step.id).cloned();
+            }
+            (step.before != step.after).then_some(step)
+        });
+        (steps.collect(), self.notes)
     }
 
     fn record(&mut self, stage: Stage, id: ObjectId, after: Option<Object>, why: String) {

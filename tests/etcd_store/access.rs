@@ -48,7 +48,9 @@ async fn works(config: &EtcdConfig) {
     let snapshot = read(&mut store).await;
     let delete = Write::Delete {
         id: hep("h"),
-        revision: snapshot.stored(&hep("h")).unwrap().revision.clone(),
+        revision: snapshot
+            .stored(&hep("h"))
+            .map(|stored| stored.revision.clone()),
     };
     write_all(&mut store, &[delete]).await;
 }

@@ -170,7 +170,7 @@ pub fn mk_update(snapshot: &Snapshot, id: &ObjectId, change: impl FnOnce(&mut Ob
     Write::Update {
         id: id.clone(),
         edits: diff(before.object.value(), after.value()),
-        revision: before.revision.clone(),
+        revision: Some(before.revision.clone()),
     }
 }
 
@@ -187,7 +187,7 @@ pub fn between(now: &Snapshot, then: &Snapshot) -> Vec<Write> {
             None => writes.push(Write::Create(stored.object.clone())),
             Some(current) if current.object != stored.object => writes.push(Write::Update {
                 edits: diff(current.object.value(), stored.object.value()),
-                revision: current.revision.clone(),
+                revision: Some(current.revision.clone()),
                 id,
             }),
             Some(_) => {}
@@ -198,7 +198,7 @@ pub fn between(now: &Snapshot, then: &Snapshot) -> Vec<Write> {
         .filter(|stored| then.get(stored.object.id()).is_none());
     writes.extend(gone.map(|stored| Write::Delete {
         id: stored.object.id().clone(),
-        revision: stored.revision.clone(),
+        revision: Some(stored.revision.clone()),
     }));
     writes
 }

@@ -105,7 +105,7 @@ async fn forth_and_back(dump: &[(String, String)]) {
         .filter(has_identity)
         .map(|object| object.id().clone());
     let delete = |id: ObjectId| Write::Delete {
-        revision: now.stored(&id).unwrap().revision.clone(),
+        revision: now.stored(&id).map(|stored| stored.revision.clone()),
         id,
     };
     let deletes: Vec<Write> = ids.map(delete).collect();
@@ -204,7 +204,7 @@ async fn a_policy_that_is_there_under_its_other_name_is_not_made_again() {
     let kv = get(&server, "globalnetworkpolicies/default.p").await;
     let delete = Write::Delete {
         id: ObjectId::global(Kind::GlobalNetworkPolicy, "p"),
-        revision: kv.mod_revision.to_string(),
+        revision: Some(kv.mod_revision.to_string()),
     };
     write_all(&mut store, &[delete]).await;
     write_all(&mut store, &[mk_policy("p", json!({}))]).await;
@@ -245,7 +245,7 @@ async fn a_conflict_names_the_object_and_nothing_is_written() {
         (
             Write::Delete {
                 id: hep("m9-eth0"),
-                revision: "5".into(),
+                revision: Some("5".into()),
             },
             "`HostEndpoint/m9-eth0` was deleted since it was read",
         ),
@@ -326,12 +326,12 @@ async fn an_object_is_written_in_steps_by_the_revision_of_the_one_reading() {
     let mut labelled = mk_hep("h");
     labelled.set_label("a", "1");
     let edits = calicoctl_protect::calico::edit::diff(mk_hep("h").value(), labelled.value());
-    let update = |revision: &str| Write::Update {
+    let update = |revision: Option<&str>| Write::Update {
         id: hep("h"),
         edits: edits.clone(),
-        revision: revision.into(),
+        revision: revision.map(str::to_owned),
     };
-    write_all(&mut store, &[update("")]).await;
+    write_all(&mut store, &[update(None)]).await;
     let snapshot = read(&mut store).await;
     let twice = [
         mk_label(&snapshot, &hep("h"), "b", "2"),
@@ -347,7 +347,7 @@ async fn an_object_is_written_in_steps_by_the_revision_of_the_one_reading() {
     let (_, result) = write(&mut store, &[mk_label(&snapshot, &hep("h"), "e", "5")]).await;
     assert_eq!(result.unwrap_err().kind, StoreErrorKind::Conflict);
     // As is a revision that was never read.
-    let (_, result) = write(&mut store, &[update("1")]).await;
+    let (_, result) = write(&mut store, &[update(Some("1"))]).await;
     assert_eq!(result.unwrap_err().kind, StoreErrorKind::Conflict);
 }
 

@@ -105,7 +105,6 @@ impl Store for Etcd {
         let mut picture = read::read(&self.client, wanted).await?;
         picture.snapshot.warnings.extend(self.note.clone());
         self.keys = picture.keys;
-        self.own.clear();
         self.version = picture.snapshot.datastore.version;
         Ok(picture.snapshot)
     }

@@ -148,12 +148,13 @@ pub fn prepare(
             edits,
             revision,
         } => {
-            let (kv, mut prepared) = existing(store, seen, version, index, id, revision)?;
+            let (kv, mut prepared) =
+                existing(store, seen, version, index, id, revision.as_deref())?;
             prepared.operation = updated(version, id, kv, edits)?;
             Ok(prepared)
         }
         Write::Delete { id, revision } => {
-            let (_, mut prepared) = existing(store, seen, version, index, id, revision)?;
+            let (_, mut prepared) = existing(store, seen, version, index, id, revision.as_deref())?;
             prepared.operation = Operation::Delete;
             Ok(prepared)
         }
@@ -247,21 +248,20 @@ fn existing<'s>(
     version: Version,
     index: usize,
     id: &ObjectId,
-    revision: &str,
+    revision: Option<&str>,
 ) -> Result<(&'s KeyValue, Prepared), StoreError> {
-    let asked = match revision {
-        "" => 0,
-        text => text.parse().map_err(|_| {
+    let asked = revision.map(|text| {
+        text.parse::<i64>().map_err(|_| {
             failed(format!(
                 "`{text}` is no revision of etcd's, so `{id}` is not written"
             ))
-        })?,
-    };
+        })
+    });
+    // An object that this run has made has no revision that could have been read.
+    let asked = asked.transpose()?.unwrap_or(0);
     let (key, kv) = find(store, seen, version, id).ok_or_else(|| deleted(id))?;
-    let own = store
-        .own
-        .get(&key)
-        .filter(|own| own.replaced.contains(&asked));
+    let own = store.own.get(&key);
+    let own = own.filter(|own| own.replaced.contains(&asked));
     let before = own.map_or(asked, |own| own.now);
     if before == 0 || kv.mod_revision != before {
         return Err(changed(id, &key));

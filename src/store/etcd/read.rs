@@ -122,6 +122,12 @@ async fn read_once(client: &Client, wanted: &Wanted) -> Result<Picture, (String,
     let lists = futures::future::try_join_all(lists).await?;
     let mut warnings = Vec::new();
     let version = known.unwrap_or_else(|| guess_version(&cluster, &lists, &mut warnings));
+    if version.is_unknown() {
+        warnings.push(format!(
+            "Calico {version} is newer than {}, the newest that this tool knows",
+            Version::NEWEST
+        ));
+    }
     if !cluster.ready {
         warnings.push(
             "the datastore is locked (`datastoreReady` is false): writes will be refused".into(),

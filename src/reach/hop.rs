@@ -1,0 +1,286 @@
+//! The way of packets into a node, to its own processes, and from them: which lists of rules they
+//! meet, in which order.
+//!
+//! Source: semantics, sections 3.1 to 3.3 and 9.
+
+use crate::calico::Transport;
+use crate::calico::policy::PolicyType;
+
+use super::chain::Ending;
+use super::engine::{At, Engine, Flow, Gate, Untracked};
+use super::missing::Missing;
+use super::objects::other_way;
+use super::packet::Packet;
+use super::sources::Sources;
+use super::topology::ProxyMode;
+use super::verdict::{Chain, Effect, KernelChain, Purpose, Reason};
+use super::wires::Node;
+
+impl<'w, S: Sources> Engine<'w, '_, S> {
+    /// What every packet that arrives meets before routing: untracked policy, then pre-DNAT
+    /// policy. `to_host` says where routing will send it, which only eBPF mode asks.
+    pub fn enter(
+        &mut self,
+        at: At<'w, '_>,
+        packet: &Packet,
+        mut flows: Vec<Flow<S>>,
+        to_host: bool,
+    ) -> Vec<Flow<S>> {
+        if !self.policed(at, packet, &mut flows) {
+            return flows;
+        }
+        for flow in &mut flows {
+            flow.done = false;
+        }
+        let exempt = at.gate.exempt || at.node.spares(packet, self.oracle);
+        if exempt || (flows.is_empty()) {
+            return flows;
+        }
+        let flows = self.untracked(at, PolicyType::Ingress, packet, flows);
+        let governor = self.pre_dnat_governor(at.gate);
+        let Some(endpoint) = governor.and_then(|g| self.host(g)) else {
+            return flows;
+        };
+        let chain = Chain {
+            purpose: Purpose::PreDnat,
+            direction: PolicyType::Ingress,
+        };
+        let failsafes = to_host || !at.node.is_bpf(self.oracle);
+        let mut left = Vec::new();
+        for flow in flows {
+            if flow.done {
+                left.push(flow);
+                continue;
+            }
+            for (mut flow, ending) in self.walk(at, endpoint, chain, failsafes, packet, flow) {
+                flow.done = ending == Ending::Accepted;
+                left.push(flow);
+            }
+        }
+        left
+    }
+
+    /// The host endpoint whose pre-DNAT policy counts: the interface's own if it has such policy,
+    /// else that of the endpoint for all interfaces, even on workloads' interfaces.
+    fn pre_dnat_governor(&self, gate: &Gate) -> Option<usize> {
+        let has = |at: &usize| {
+            let host = self.host(*at);
+            host.is_some_and(|h| self.world.has_policy(h.group, Purpose::PreDnat))
+        };
+        let own = gate.specific.filter(has);
+        own.or_else(|| gate.wildcard.filter(has))
+    }
+
+    /// Untracked policy, which only endpoints for single interfaces can have.
+    fn untracked(
+        &mut self,
+        at: At<'w, '_>,
+        direction: PolicyType,
+        packet: &Packet,
+        flows: Vec<Flow<S>>,
+    ) -> Vec<Flow<S>> {
+        let endpoint = at.gate.specific.filter(|_| at.gate.workload.is_none());
+        let endpoint = endpoint.and_then(|e| self.host(e));
+        let Some(endpoint) =
+            endpoint.filter(|e| self.world.has_policy(e.group, Purpose::Untracked))
+        else {
+            return flows;
+        };
+        let chain = Chain {
+            purpose: Purpose::Untracked,
+            direction,
+        };
+        let mut left = Vec::new();
+        for flow in flows {
+            for (mut flow, ending) in self.walk(at, endpoint, chain, true, packet, flow) {
+                if ending == Ending::Accepted {
+                    flow.done = true;
+                    flow.untracked.push(Untracked {
+                        node: at.node.name.clone(),
+                        gate: at.gate.clone(),
+                        direction: other_way(direction),
+                    });
+                }
+                left.push(flow);
+            }
+        }
+        left
+    }
+
+    /// To a process on the node: the rest of INPUT.
+    pub fn deliver(
+        &mut self,
+        at: At<'w, '_>,
+        packet: &Packet,
+        mut flows: Vec<Flow<S>>,
+    ) -> Vec<Flow<S>> {
+        if flows.is_empty() || !self.policed_again(at, packet) {
+            return flows;
+        }
+        if let Some(flows) = self.tunnel_input(at, packet, &mut flows) {
+            return flows;
+        }
+        if at.gate.workload.is_none() && self.skips_as_node_port(at.node, packet) {
+            let step = self.step(at, Effect::Accept, Reason::IpvsNodePort);
+            flows.iter_mut().for_each(|f| f.steps.push(step.clone()));
+            return flows;
+        }
+        if let Some(workload) = at.gate.workload {
+            return self.workload_to_host(at, workload, packet, flows);
+        }
+        let (done, open): (Vec<_>, Vec<_>) = flows.into_iter().partition(|f| f.done);
+        let mut left = done;
+        left.extend(self.normal(at, PolicyType::Ingress, packet, open));
+        left
+    }
+
+    /// Normal policy of the host endpoint that governs the gate.
+    fn normal(
+        &mut self,
+        at: At<'w, '_>,
+        direction: PolicyType,
+        packet: &Packet,
+        flows: Vec<Flow<S>>,
+    ) -> Vec<Flow<S>> {
+        let kernel = match direction {
+            PolicyType::Ingress => KernelChain::Input,
+            PolicyType::Egress => KernelChain::Output,
+        };
+        let accepts = direction == PolicyType::Egress || at.node.settings.input.accepts();
+        let none = |reason| (None, reason);
+        let (endpoint, reason) = if at.gate.exempt {
+            none(Reason::NotPolicedInterface)
+        } else if at.node.spares(packet, self.oracle) {
+            none(Reason::NeighbourDiscovery)
+        } else {
+            let governor = at.gate.governor().and_then(|g| self.host(g));
+            (governor, Reason::NoEndpoint { kernel, accepts })
+        };
+        let Some(endpoint) = endpoint else {
+            return self.leave_to_kernel(at, flows, accepts, &reason);
+        };
+        let chain = Chain {
+            purpose: Purpose::Normal,
+            direction,
+        };
+        let mut left = Vec::new();
+        for flow in flows {
+            for (flow, ending) in self.walk(at, endpoint, chain, true, packet, flow) {
+                if ending == Ending::Accepted && !accepts && self.allow_returns(at.node) {
+                    let reason = Reason::NoEndpoint { kernel, accepts };
+                    self.drop(at, flow, reason);
+                } else {
+                    left.push(flow);
+                }
+            }
+        }
+        left
+    }
+
+    /// Whether an Allow hands the packet on to later rules (`iptablesFilterAllowAction`).
+    fn allow_returns(&mut self, node: &Node) -> bool {
+        self.oracle.is(&node.name, node.settings.allow_returns, || {
+            Missing::Setting {
+                node: node.name.clone(),
+                name: "iptablesFilterAllowAction",
+            }
+        })
+    }
+
+    /// Packets of tunnels: accepted from nodes that are known, dropped from anywhere else.
+    fn tunnel_input(
+        &mut self,
+        at: At<'w, '_>,
+        packet: &Packet,
+        flows: &mut Vec<Flow<S>>,
+    ) -> Option<Vec<Flow<S>>> {
+        let wireguard = at.node.is_wireguard(packet);
+        if !wireguard && !self.world.is_tunnel_packet(at.node, packet) {
+            return None;
+        }
+        if at.gate.workload.is_some() && !wireguard {
+            // A workload's address is none of a node.
+        }
+        let known = &self.world.node_addresses;
+        let mut left = Vec::new();
+        for flow in std::mem::take(flows) {
+            let from_known = if wireguard {
+                flow.sources.clone()
+            } else {
+                flow.sources.within(known)
+            };
+            let others = flow.sources.without(&from_known);
+            if !others.is_empty() {
+                let part = Flow {
+                    sources: others,
+                    ..flow.clone()
+                };
+                self.drop(at, part, Reason::TunnelOfUnknownNode);
+            }
+            if !from_known.is_empty() {
+                let mut part = Flow {
+                    sources: from_known,
+                    ..flow
+                };
+                part.steps
+                    .push(self.step(at, Effect::Accept, Reason::TunnelOfKnownNode));
+                left.push(part);
+            }
+        }
+        Some(left)
+    }
+
+    /// In kube-proxy's IPVS mode the node-port range counts as forwarded.
+    fn skips_as_node_port(&mut self, node: &Node, packet: &Packet) -> bool {
+        let in_range = packet
+            .goes_to()
+            .is_some_and(|p| (30_000..=32_767).contains(&p))
+            && matches!(packet.transport(), Some(Transport::Tcp | Transport::Udp));
+        if !in_range {
+            return false;
+        }
+        let mode = node.settings.proxy_mode;
+        !self
+            .oracle
+            .is(&node.name, mode.map(|m| m == ProxyMode::Rules), || {
+                Missing::ProxyMode {
+                    node: node.name.clone(),
+                }
+            })
+    }
+
+    /// From a process on the node. Raw policy sees the packet as it was sent (`sent`, out by
+    /// `before`); all else sees it behind destination NAT.
+    pub fn originate(
+        &mut self,
+        before: At<'w, '_>,
+        sent: &Packet,
+        at: At<'w, '_>,
+        packet: &Packet,
+        mut flows: Vec<Flow<S>>,
+    ) -> Vec<Flow<S>> {
+        if !self.policed(at, packet, &mut flows) {
+            return flows;
+        }
+        if !before.gate.exempt {
+            flows = self.untracked(before, PolicyType::Egress, sent, flows);
+        }
+        if at.gate.workload.is_some() {
+            return self.leave_to_kernel(at, flows, true, &Reason::OwnPod);
+        }
+        let (mut left, mut open): (Vec<_>, Vec<_>) = flows.into_iter().partition(|f| f.done);
+        if open.is_empty() {
+            return left;
+        }
+        let tunnel = self.world.is_tunnel_packet(at.node, packet)
+            && self.world.node_addresses.contains(packet.near);
+        if tunnel || at.node.is_wireguard(packet) {
+            let step = self.step(at, Effect::Accept, Reason::TunnelOfKnownNode);
+            open.iter_mut().for_each(|f| f.steps.push(step.clone()));
+            left.extend(open);
+        } else {
+            left.extend(self.normal(at, PolicyType::Egress, packet, open));
+        }
+        left
+    }
+}
