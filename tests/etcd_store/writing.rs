@@ -6,7 +6,7 @@ use calicoctl_protect::calico::{Kind, Object, ObjectId, Snapshot};
 use calicoctl_protect::store::{StoreErrorKind, Write};
 use serde_json::{Value, json};
 
-use super::etcd_server::EtcdServer;
+use super::etcd_server::{EtcdServer, say};
 use super::support::*;
 
 fn mk_policy(name: &str, spec: Value) -> Write {
@@ -124,7 +124,7 @@ async fn the_main_job_forth_and_back_leaves_every_value_as_it_was() {
 async fn the_main_job_on_a_cluster_from_the_field() {
     match large_dump() {
         Some(dump) => forth_and_back(&dump).await,
-        None => eprintln!("skipped: there is no larger dump"),
+        None => say("skipped: there is no larger dump"),
     }
 }
 
