@@ -14,6 +14,7 @@ pub mod object;
 pub mod policy;
 pub mod port;
 pub mod snapshot;
+pub(crate) mod splice;
 pub mod v1;
 pub mod validate;
 pub mod version;

@@ -5,6 +5,8 @@
 use crate::calico::{FieldEdit, Kind, Object, ObjectId, Snapshot};
 use crate::selector::Selector;
 
+pub mod config;
+pub mod etcd;
 pub mod manifests;
 
 /// What a command needs to read. A store may read more, never less.
