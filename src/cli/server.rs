@@ -10,6 +10,7 @@ use crate::calico::names::{ServerName, check_dns_label};
 use crate::plan::Course;
 use crate::plan::settle::settled;
 use crate::reach::needs::needs;
+use crate::recipe::Draft;
 use crate::recipe::failsafes::{Failsafes, PortChoice, prune};
 use crate::recipe::grant::grant_needed;
 use crate::recipe::policies::Approach;
@@ -134,11 +135,16 @@ impl ServerArgs {
         };
         let (pruning, granting) = (self.prune, self.grant_needed);
         Ok(Order::new("server", Course::Forward, move |draft| {
-            let ports = protect(draft, &intent)?;
             if granting {
-                let state = settled(draft.snapshot(), draft.state());
+                // Who needs the server is told by where it runs, so look ahead. The grants come
+                // before host endpoints are made: a second run, which finds those, has to come to
+                // the same.
+                let mut ahead = Draft::new(draft.snapshot());
+                protect(&mut ahead, &intent)?;
+                let state = settled(draft.snapshot(), ahead.state());
                 grant_needed(draft, &intent.server, &needs(&state))?;
             }
+            let ports = protect(draft, &intent)?;
             if !pruning {
                 return note_failsafes(draft, &intent, &ports);
             }
