@@ -5,8 +5,9 @@ use clap::{Args, ValueEnum};
 use super::args::{Nodes, Writing, ports, workload};
 use super::error::CliError;
 use super::write::Order;
+use crate::calico::endpoint::ALL_INTERFACES;
 use crate::calico::felix::Direction;
-use crate::calico::names::{ServerName, check_dns_label};
+use crate::calico::names::{ServerName, check_dns_label, is_interface_name};
 use crate::plan::Course;
 use crate::plan::settle::settled;
 use crate::reach::needs::needs;
@@ -111,8 +112,22 @@ impl ServerArgs {
         let server: ServerName = self.name.parse()?;
         if let Some(tier) = &self.tier {
             check_dns_label(tier).map_err(|error| {
-                CliError::usage(format!("`{tier}` cannot name a tier: {error}"))
+                CliError::usage(format!("`{tier}` cannot name a tier: it {error}"))
+                    .hint("tiers are named with a-z, 0-9 and `-`, such as `guard`")
             })?;
+        }
+        if self.order.is_some_and(|order| !order.is_finite()) {
+            return Err(CliError::usage("the order is not a number").hint(
+                "policies run from the lowest order to the highest; the recipe's is `--order 500`",
+            ));
+        }
+        let legal = |name: &&String| *name == ALL_INTERFACES || is_interface_name(name);
+        if let Some(wrong) = self.interfaces.iter().find(|name| !legal(name)) {
+            return Err(
+                CliError::usage(format!("`{wrong}` is no name of an interface")).hint(
+                    "interfaces are named with 1 to 15 letters, digits, `_`, `.` and `-`; `*` is all of them",
+                ),
+            );
         }
         let intent = ProtectServer {
             ports: ports(&self.ports)?,
