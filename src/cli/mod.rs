@@ -159,7 +159,7 @@ fn open_store(global: &Global, into: Option<PathBuf>) -> Result<Manifests, CliEr
         return Err(CliError::usage("no datastore is given")
             .hint("name a folder of manifests: `--manifests DIR`"));
     };
-    let store = Manifests::open(folder)?;
+    let store = Manifests::open(folder)?.assuming(global.calico_version);
     Ok(match into {
         Some(file) => store.into_file(file),
         None => store,
