@@ -86,12 +86,14 @@ pub async fn carry_out(
 }
 
 fn say_notes(notes: &[Note], ui: Ui) {
-    for note in notes {
+    for (i, note) in notes.iter().enumerate() {
         match note.importance {
             Importance::Warning => ui.warn(&note.text),
             Importance::Note => ui.say(&format!("note: {}", super::ui::clean(&note.text))),
         }
-        if let Some(hint) = &note.hint {
+        // One hint behind several notes that ask for the same.
+        let next = notes.get(i + 1).and_then(|next| next.hint.as_ref());
+        if let Some(hint) = note.hint.as_ref().filter(|hint| next != Some(hint)) {
             ui.say(&format!("hint: {}", super::ui::clean(hint)));
         }
     }

@@ -70,8 +70,8 @@ pub struct Change {
     pub why: Vec<String>,
     /// Where the object is kept, where it was there before.
     pub place: Option<String>,
-    /// The version that was read.
-    revision: String,
+    /// The version that was read; `None` for what the plan itself makes.
+    pub revision: Option<String>,
 }
 
 impl Change {
@@ -214,7 +214,7 @@ fn changes(snapshot: &Snapshot, steps: Vec<Step>) -> Vec<Change> {
             edits,
             why: step.why,
             place: stored.map(|s| s.place.clone()),
-            revision: stored.map(|s| s.revision.clone()).unwrap_or_default(),
+            revision: stored.map(|s| s.revision.clone()),
         });
     }
     changes

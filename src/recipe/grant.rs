@@ -56,13 +56,18 @@ pub fn grant(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError>
     let label = intent.server.allowed_label();
     let snapshot = draft.snapshot();
     let hosts = Hosts::read(snapshot)?;
+    let nodes_set = intent.server.client_set_name(Some(NODES_SET));
+    let listed: Vec<IpNet> = snapshot
+        .global(Kind::GlobalNetworkSet, &nodes_set)
+        .filter(|set| set.label(&label).is_some())
+        .map(|set| nets_of(set).collect())
+        .unwrap_or_default();
     let mut loose = BTreeSet::new();
     for host in hosts.choose(&intent.nodes)? {
-        loose.extend(grant_host(draft, &hosts, host, &label)?);
+        loose.extend(grant_host(draft, &hosts, host, &label, &listed)?);
     }
     let known = covered(draft, &intent.server, None);
     loose.retain(|net: &IpNet| !known.iter().any(|k| k.contains(net)));
-    let nodes_set = intent.server.client_set_name(Some(NODES_SET));
     add_to_set(
         draft,
         &intent.server,
@@ -183,12 +188,13 @@ fn asked_nets(intent: &Clients) -> BTreeSet<IpNet> {
     intent.nets.iter().copied().chain(ips).collect()
 }
 
-/// Labels a host's endpoints and returns the addresses that they do not list.
+/// Labels a host's endpoints and returns the addresses that neither they nor `listed` hold.
 fn grant_host(
     draft: &mut Draft<'_>,
     hosts: &Hosts<'_>,
     host: &HostView<'_>,
     label: &str,
+    listed: &[IpNet],
 ) -> Result<BTreeSet<IpNet>, RecipeError> {
     let mut wanted = host.sources();
     if wanted.is_empty() {
@@ -204,15 +210,17 @@ fn grant_host(
         label_client(draft, &LabelHolder::node(host)?, host, label);
         return Ok(BTreeSet::new());
     }
-    for endpoint in &host.endpoints {
+    wanted.retain(|ip| !listed.iter().any(|net| net.contains(ip)));
+    // Endpoints that carry the label already first: another one is labelled only for addresses
+    // that those do not list. Rules see an endpoint by its expected addresses only, so one without
+    // any is never labelled.
+    let mut endpoints: Vec<_> = host.endpoints.iter().collect();
+    endpoints.sort_by_key(|endpoint| endpoint.object.label(label).is_none());
+    for endpoint in endpoints {
         let listed: Vec<IpAddr> = endpoint.spec.addresses().collect();
-        if listed.is_empty() {
-            // Rules see an endpoint by its expected addresses only: the label would do nothing.
-            continue;
-        }
-        label_client(draft, &LabelHolder::of(host, endpoint)?, host, label);
-        for ip in listed {
-            wanted.remove(&ip);
+        if listed.iter().any(|ip| wanted.contains(ip)) {
+            label_client(draft, &LabelHolder::of(host, endpoint)?, host, label);
+            wanted.retain(|ip| !listed.contains(ip));
         }
     }
     Ok(wanted.into_iter().map(IpNet::from).collect())
@@ -368,7 +376,7 @@ fn note_still_in(draft: &mut Draft<'_>, intent: &Clients, loose: &BTreeSet<IpNet
         let met: Vec<String> = match object.id().kind {
             Kind::GlobalNetworkSet | Kind::NetworkSet => nets_of(object)
                 .filter(meets)
-                .map(|net| net.to_string())
+                .map(|net| plain(&net))
                 .collect(),
             Kind::HostEndpoint if !crate::calico::endpoint::is_automatic(object) => {
                 let spec: HostEndpointSpec = object.typed_spec().unwrap_or_default();
@@ -387,6 +395,15 @@ fn note_still_in(draft: &mut Draft<'_>, intent: &Clients, loose: &BTreeSet<IpNet
             format!("{} still let in by {id}", listing(&met)),
             None,
         );
+    }
+}
+
+/// A network; an address where it is one.
+fn plain(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() {
+        net.addr().to_string()
+    } else {
+        net.to_string()
     }
 }
 

@@ -181,11 +181,22 @@ impl<'s> Draft<'s> {
         }
     }
 
-    /// The steps, in the order in which the recipe made them.
+    /// The steps, in the order in which the recipe made them. What goes away in the end goes away
+    /// in one step: changing it first would be moot.
     #[must_use]
     pub fn into_parts(self) -> (Vec<Step>, Vec<Note>) {
-        let changed = |step: &Step| step.before != step.after;
-        (self.steps.into_iter().filter(changed).collect(), self.notes)
+        let (base, now) = (self.base, self.now);
+        let gone = |id: &ObjectId| matches!(now.get(id), Some(None));
+        let steps = self.steps.into_iter().filter_map(|mut step| {
+            if gone(&step.id) {
+                if step.after.is_some() {
+                    return None;
+                }
+                step.before = base.get(&step.id).cloned();
+            }
+            (step.before != step.after).then_some(step)
+        });
+        (steps.collect(), self.notes)
     }
 
     fn record(&mut self, stage: Stage, id: ObjectId, after: Option<Object>, why: String) {

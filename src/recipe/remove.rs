@@ -38,7 +38,8 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     if policy.is_none() && labelled.is_empty() {
         policies::ports_of(draft.snapshot(), server)?;
     }
-    let ours_alone = |object: &Object| ours || marks::has_label(object, &label);
+    let ours_alone =
+        |object: &Object| ours || marks::has_label(object, &label) || marks::is_created(object);
     let allow_ours = allow_is_ours(draft);
     for object in labelled.iter().filter(|o| ours_alone(o)) {
         let why = format!("no longer protects {}", place_of(object));

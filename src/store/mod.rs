@@ -51,15 +51,17 @@ pub enum Write {
         id: ObjectId,
         /// The edits, in order, in the object's v3 form.
         edits: Vec<FieldEdit>,
-        /// The revision that was read; a store refuses the write when it has changed.
-        revision: String,
+        /// The revision that was read; a store refuses the write when it has changed. `None` for
+        /// an object that an earlier write of the same run made.
+        revision: Option<String>,
     },
     /// The object goes away.
     Delete {
         /// Which object.
         id: ObjectId,
-        /// The revision that was read; a store refuses the write when it has changed.
-        revision: String,
+        /// The revision that was read; a store refuses the write when it has changed. `None` for
+        /// an object that an earlier write of the same run made.
+        revision: Option<String>,
     },
 }
 

@@ -1,28 +1,99 @@
-//! YAML and JSON files on disk as a datastore.
-use super::{Store, StoreError, StoreErrorKind, Wanted, Write};
+//! YAML and JSON files on disk as a datastore: a GitOps repository, or a rehearsal.
+//!
+//! Reading takes every object of a known kind below a folder, in whatever form it is written.
+//! Writing changes the files in place: outside the lines that a change is about they stay byte for
+//! byte, and a file is replaced whole or not at all.
+
+mod batch;
+mod document;
+mod documents;
+mod edit;
+mod files;
+mod folder;
+mod kustomize;
+mod picture;
+mod place;
+mod read;
+mod rewrite;
+mod save;
+mod strings;
+mod value;
+
+use std::path::{Path, PathBuf};
+
 use crate::calico::Snapshot;
-use std::path::Path;
-/// A folder.
+
+use self::batch::Home;
+use self::folder::Folder;
+use super::{Store, StoreError, Wanted, Write};
+
+/// A folder of manifests, or one file.
 #[derive(Debug)]
-pub struct Manifests;
+pub struct Manifests {
+    root: PathBuf,
+    into: Option<PathBuf>,
+    folder: Option<Folder>,
+}
+
 impl Manifests {
-    /// Opens.
+    /// Opens a folder or a file. New objects get a file each in the folder, or are put behind
+    /// those in the one file.
+    ///
     /// # Errors
-    /// Never.
-    pub fn open(_path: &Path) -> Result<Self, StoreError> {
-        Ok(Self)
+    ///
+    /// When there is no such folder or file.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        files::check(path)?;
+        Ok(Self {
+            root: path.to_owned(),
+            into: None,
+            folder: None,
+        })
     }
-    /// Into.
+
+    /// The same manifests, with all new objects put into one file. A relative path is taken from
+    /// the folder. The file is made when it is not there.
     #[must_use]
-    pub fn into_file(self, _file: impl Into<std::path::PathBuf>) -> Self {
+    pub fn into_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.into = Some(file.into());
         self
     }
+
+    fn load(&mut self) -> Result<Snapshot, StoreError> {
+        let (mut folder, snapshot) = folder::read(&self.root)?;
+        let home = Home {
+            root: &self.root,
+            into: self.into.as_deref(),
+        };
+        home.check(&folder)?;
+        if let Some(before) = self.folder.take() {
+            folder.remember(before);
+        }
+        self.folder = Some(folder);
+        Ok(snapshot)
+    }
 }
+
 impl Store for Manifests {
     async fn read(&mut self, _wanted: &Wanted) -> Result<Snapshot, StoreError> {
-        Err(StoreError::new(StoreErrorKind::Failed, "not here yet"))
+        self.load()
     }
-    async fn write(&mut self, _b: &[Write], _d: &mut dyn FnMut(usize)) -> Result<(), StoreError> {
-        Ok(())
+
+    async fn write(
+        &mut self,
+        batch: &[Write],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<(), StoreError> {
+        if self.folder.is_none() {
+            self.load()?;
+        }
+        let Some(folder) = &mut self.folder else {
+            return Ok(());
+        };
+        let home = Home {
+            root: &self.root,
+            into: self.into.as_deref(),
+        };
+        batch::write(folder, &home, batch, done)
     }
 }
