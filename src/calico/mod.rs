@@ -6,6 +6,7 @@ pub mod edit;
 pub mod endpoint;
 pub mod felix;
 pub mod kind;
+pub mod kubernetes;
 pub mod names;
 pub mod net;
 pub mod node;

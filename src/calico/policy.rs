@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::{Object, ObjectError, PortMatch, Protocol};
 
 /// What a rule does with a packet that it matches. The spelling is exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 pub enum Action {
     /// Let it through.
     Allow,

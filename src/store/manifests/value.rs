@@ -7,7 +7,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::edit::Syntax;
+use super::edit::{Syntax, tree};
 
 /// Values that aliases may add to a document, beyond what stands in its text.
 const ALIAS_BUDGET: usize = 100_000;
@@ -35,6 +35,13 @@ pub fn read(text: &str, syntax: Syntax) -> Result<Value, ReadError> {
     let seed = Strict {
         left: &Cell::new(text.len() + ALIAS_BUDGET),
     };
+    if syntax == Syntax::Yaml && may_be_deep(text) {
+        tree::yaml(text).map_err(|e| ReadError {
+            message: e.message,
+            offset: Some(e.offset),
+            twice: None,
+        })?;
+    }
     let read = match syntax {
         Syntax::Yaml => seed
             .deserialize(serde_yaml::Deserializer::from_str(text))
@@ -51,6 +58,20 @@ pub fn read(text: &str, syntax: Syntax) -> Result<Value, ReadError> {
             merge(&mut value);
         }
         value
+    })
+}
+
+/// Whether brackets may be nested deeper than readers take them. The YAML reader's time grows with
+/// the square of that depth, and it looks at the depth last; the reader of places stops in time.
+fn may_be_deep(text: &str) -> bool {
+    let mut depth: usize = 0;
+    text.bytes().any(|byte| {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > 128
     })
 }
 

@@ -1,0 +1,174 @@
+//! Inputs that an answer may depend on and that a datastore may not tell.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use crate::calico::ObjectId;
+use crate::calico::felix::Direction;
+
+/// An input that is not known and whose possible values give different answers. Shown as one line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Missing {
+    /// No object describes the node.
+    Node {
+        /// The name that was asked for.
+        node: String,
+    },
+    /// No object describes the workload, or it has no address of the family.
+    Pod {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// No address to speak of: the node has none of the wanted family.
+    Address {
+        /// The node.
+        node: String,
+    },
+    /// The node does not report its interfaces, so which host endpoint governs is open.
+    Interface {
+        /// The node.
+        node: String,
+        /// The address whose interface is asked for.
+        address: IpAddr,
+    },
+    /// The addresses of an interface are not reported, so which host endpoint governs is open.
+    InterfaceAddresses {
+        /// The node.
+        node: String,
+        /// The interface.
+        interface: String,
+    },
+    /// The node has several addresses, and its routes decide which one is the source.
+    SourceAddress {
+        /// The node.
+        node: String,
+    },
+    /// Whether traffic between two nodes goes through a tunnel.
+    Tunnel {
+        /// The node it leaves.
+        from: String,
+        /// The node it goes to.
+        to: String,
+    },
+    /// A setting of Felix that is neither in the datastore nor in a workload's environment.
+    Setting {
+        /// The node.
+        node: String,
+        /// The field of FelixConfiguration.
+        name: &'static str,
+    },
+    /// Felix does not run, so nothing is known of what its rules are.
+    FelixStopped {
+        /// The node.
+        node: String,
+        /// What stops it.
+        problem: String,
+    },
+    /// A failsafe list that is overridden by something that cannot be read.
+    Failsafes {
+        /// The node.
+        node: String,
+        /// The list.
+        direction: Direction,
+    },
+    /// The interface by which packets for workloads come in from outside or from other nodes.
+    ArrivalInterface {
+        /// The node.
+        node: String,
+    },
+    /// Nothing that was read has the address.
+    Owner {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The client's own port, which a rule looks at.
+    ClientPort,
+    /// The type or code of an ICMP packet, which a rule looks at.
+    IcmpType,
+    /// How kube-proxy works, or where it sends the connection.
+    Service {
+        /// The address that was dialled.
+        address: IpAddr,
+    },
+    /// How kube-proxy works on the node: in IPVS mode node ports skip host policy.
+    ProxyMode {
+        /// The node.
+        node: String,
+    },
+    /// A fact about Felix that is not certain, by policy or interface.
+    Behaviour {
+        /// What is not certain.
+        what: &'static str,
+    },
+    /// A rule whose meaning is not certain.
+    Rule {
+        /// The policy.
+        policy: ObjectId,
+        /// What is not certain about it.
+        what: &'static str,
+    },
+    /// Too many inputs are missing to try all their values.
+    TooMany,
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node { node } => write!(f, "node {node} is not described by any object"),
+            Self::Pod { namespace, name } => write!(
+                f,
+                "workload {namespace}/{name} is not described by any object, or has no address"
+            ),
+            Self::Address { node } => write!(f, "no address of node {node} is known"),
+            Self::Interface { node, address } => {
+                write!(f, "the interface of {address} on {node} is not known")
+            }
+            Self::InterfaceAddresses { node, interface } => {
+                write!(f, "the addresses of {interface} on {node} are not known")
+            }
+            Self::SourceAddress { node } => write!(
+                f,
+                "which of its addresses {node} uses as source is not known"
+            ),
+            Self::Tunnel { from, to } => write!(
+                f,
+                "whether traffic from {from} to {to} goes through a tunnel is not known"
+            ),
+            Self::Setting { node, name } => write!(f, "{name} of Felix on {node} is not known"),
+            Self::FelixStopped { node, problem } => {
+                write!(f, "Felix on {node} does not run: {problem}")
+            }
+            Self::Failsafes { node, direction } => write!(
+                f,
+                "the {direction} failsafe list of {node} is set where it cannot be read"
+            ),
+            Self::ArrivalInterface { node } => write!(
+                f,
+                "by which interface packets for its workloads reach {node} is not known"
+            ),
+            Self::Owner { address } => {
+                write!(
+                    f,
+                    "neither a node nor a workload is known to have {address}"
+                )
+            }
+            Self::ClientPort => f.write_str("the client's own port is not known"),
+            Self::IcmpType => f.write_str("the type and code of the ICMP packet are not known"),
+            Self::Service { address } => {
+                write!(
+                    f,
+                    "where kube-proxy sends connections to {address} is not known"
+                )
+            }
+            Self::ProxyMode { node } => write!(
+                f,
+                "whether kube-proxy on {node} runs in IPVS mode is not known"
+            ),
+            Self::Behaviour { what } => f.write_str(what),
+            Self::Rule { policy, what } => write!(f, "{policy}: {what}"),
+            Self::TooMany => f.write_str("too many inputs are not known to try all their values"),
+        }
+    }
+}

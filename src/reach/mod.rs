@@ -1,0 +1,39 @@
+//! Who can reach what, and why: the prover.
+//!
+//! The answers agree with Felix, Calico's agent, on every input that is known; where an input is
+//! missing and its possible values would give different answers, the answer is
+//! [`Verdict::Unproven`] and names the input.
+
+mod addresses;
+mod chain;
+pub mod connection;
+mod explain;
+mod hop;
+mod labels;
+pub mod missing;
+pub mod needs;
+mod objects;
+mod oracle;
+mod packet;
+mod policies;
+mod ranges;
+mod reachability;
+mod routes;
+mod rule;
+mod selection;
+mod sets;
+mod settings;
+mod sources;
+pub mod topology;
+pub mod verdict;
+mod wires;
+mod world;
+
+pub use addresses::{Addresses, parse_ip, parse_net};
+pub use connection::{Connection, Party, Traffic};
+pub use missing::Missing;
+pub use policies::Ignored;
+pub use reachability::{Class, Piece, Place, Reachability};
+pub use topology::Topology;
+pub use verdict::{Chain, Decision, Effect, Purpose, Reason, Step, Verdict};
+pub use world::{Owner, World};
