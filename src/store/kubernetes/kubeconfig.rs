@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kube::Config;
-use kube::config::{KubeConfigOptions, KubeconfigError};
+use kube::config::{KubeConfigOptions, KubeconfigError, LoadDataError};
 
 use crate::store::config::{Kubeconfig, KubernetesConfig};
 use crate::store::{StoreError, StoreErrorKind};
@@ -220,8 +220,24 @@ fn shown(url: &http::Uri) -> String {
 
 /// The library's errors in our words; `place` is what was being read. A parser's message quotes
 /// the text, where tokens are, so it is left out.
-fn said(error: &KubeconfigError, place: &str) -> StoreError {
+pub(super) fn said(error: &KubeconfigError, place: &str) -> StoreError {
+    let part = |what: &str, error: &LoadDataError| match error {
+        LoadDataError::ReadFile(error, path) => wrong(format!(
+            "{place}: the {what} `{}` cannot be read: {error}",
+            path.display()
+        )),
+        LoadDataError::DecodeBase64(_) => wrong(format!("{place}: the {what} is no valid base64")),
+        LoadDataError::NoBase64DataOrFile => wrong(format!(
+            "{place}: the {what} is missing, but its other half is there"
+        )),
+    };
     match error {
+        KubeconfigError::LoadCertificateAuthority(error) => part("certificate authority", error),
+        KubeconfigError::LoadClientCertificate(error) => part("client certificate", error),
+        KubeconfigError::LoadClientKey(error) => part("client key", error),
+        KubeconfigError::ParseCertificates(_) => wrong(format!(
+            "{place}: the certificate authority is no valid PEM"
+        )),
         KubeconfigError::ReadConfig(error, _) => {
             wrong(format!("kubeconfig {place} cannot be read: {error}"))
         }

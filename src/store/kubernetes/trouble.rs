@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tower::BoxError;
 
+use super::kubeconfig;
 use super::resource::Resource;
 use super::transport::Answer;
 use crate::store::{StoreError, StoreErrorKind};
@@ -81,7 +82,7 @@ impl Trouble {
         let error = failed(format!("no connection to `{server}`: {chain}"));
         let error = if tunnel || context.proxied {
             error.hint("the proxy did not let it through: check `proxy-url` of the kubeconfig, `HTTPS_PROXY` and `NO_PROXY`")
-        } else if chain.contains("dns") {
+        } else if chain.contains("DNS") || chain.contains("dns") {
             error.hint("check the server's name in the kubeconfig, and this machine's DNS")
         } else {
             error.hint("is the server running, and can this machine reach it?")
@@ -139,6 +140,7 @@ fn of_credentials(error: &kube::client::AuthError) -> StoreError {
 pub(super) fn of_setup(error: &kube::Error) -> StoreError {
     match error {
         kube::Error::Auth(error) => of_credentials(error),
+        kube::Error::InferKubeconfig(error) => kubeconfig::said(error, "the kubeconfig"),
         kube::Error::RustlsTls(error) => failed(format!(
             "the certificates of the kubeconfig cannot be used: {}",
             chain(error)
