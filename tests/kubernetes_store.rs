@@ -1,7 +1,6 @@
 //! Clusters as a datastore, over the API server double in its three shapes, and over a live one.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
     reason = "a test fails by panicking and says what it skips"

@@ -91,10 +91,11 @@ async fn output_of(exec: &ExecConfig, name: &str) -> Result<Vec<u8>, StoreError>
         .hint("log in by hand first, or use credentials that need no asking"));
     }
     let interactive = terminal && mode != Some(&ExecInteractiveMode::Never);
-    let mut spec = json!({"interactive": interactive});
-    if let (true, Some(cluster)) = (exec.provide_cluster_info, &exec.cluster) {
-        spec["cluster"] = serde_json::to_value(cluster).unwrap_or_default();
-    }
+    let cluster = exec.cluster.as_ref().filter(|_| exec.provide_cluster_info);
+    let spec = match cluster {
+        Some(cluster) => json!({"interactive": interactive, "cluster": cluster}),
+        None => json!({"interactive": interactive}),
+    };
     let info = json!({"apiVersion": exec.api_version, "kind": "ExecCredential", "spec": spec});
     let mut command = tokio::process::Command::new(name);
     command

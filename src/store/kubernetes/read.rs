@@ -219,8 +219,9 @@ impl Reader<'_> {
         };
         // Calico's own API server counts versions as its backend does, which may not be the one
         // that all other kinds are counted in.
-        let exact = !at.is_empty()
-            && !(listed.kind.is_calico() && self.cluster.shape == DatastoreKind::AggregatedV3);
+        let own_count =
+            listed.kind.is_calico() && self.cluster.shape == DatastoreKind::AggregatedV3;
+        let exact = !at.is_empty() && !own_count;
         let mut place = if exact {
             format!("resourceVersion={}&resourceVersionMatch=Exact", escaped(at))
         } else {

@@ -20,7 +20,7 @@ use crate::store::{StoreError, Write};
 pub(super) struct Job<'w> {
     pub index: usize,
     pub write: &'w Write,
-    prepared: Option<Prepared>,
+    prepared: Option<Box<Prepared>>,
     /// How often it was sent and did not succeed.
     tries: u32,
     /// How often the server was too busy.
@@ -53,7 +53,7 @@ pub(super) struct Done {
 
 /// How one attempt ended.
 enum End {
-    Done(Prepared, Vec<u8>),
+    Done(Box<Prepared>, Vec<u8>),
     Failed(StoreError),
     Throttled(Option<Duration>, StoreError),
 }
@@ -133,7 +133,7 @@ async fn attempt<'w>(desk: Desk<'_>, mut job: Job<'w>) -> (Job<'w>, End) {
     let prepared = match job.prepared.take() {
         Some(prepared) => prepared,
         None => match desk.prepare(job.write).await {
-            Ok(prepared) => prepared,
+            Ok(prepared) => Box::new(prepared),
             Err(error) => return (job, End::Failed(error)),
         },
     };
@@ -181,7 +181,7 @@ async fn attempt<'w>(desk: Desk<'_>, mut job: Job<'w>) -> (Job<'w>, End) {
 }
 
 /// The end of a write after a look at the object; `error` is what made the look necessary.
-fn settle(look: Look, prepared: Prepared, error: StoreError) -> End {
+fn settle(look: Look, prepared: Box<Prepared>, error: StoreError) -> End {
     match look {
         Look::Done(body) => End::Done(prepared, body),
         Look::NotDone | Look::Changed(_) if error.kind == crate::store::StoreErrorKind::Conflict => {
