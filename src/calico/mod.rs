@@ -15,6 +15,7 @@ pub mod owner;
 pub mod policy;
 pub mod port;
 pub mod snapshot;
+pub(crate) mod splice;
 pub mod v1;
 pub mod validate;
 pub mod version;

@@ -182,8 +182,12 @@ impl Nodes {
 ///
 /// # Errors
 ///
-/// With the place marked when it does not parse.
+/// When it is empty; with the place marked when it does not parse.
 pub fn selector(text: &str) -> Result<Selector, CliError> {
+    // Calico takes an empty selector for all. On a command line it is an unset variable.
+    if text.trim().is_empty() {
+        return Err(CliError::usage("the selector is empty").hint("`all()` matches everything"));
+    }
     Selector::parse(text).map_err(|error| CliError::selector(text, &error))
 }
 
@@ -239,6 +243,12 @@ fn net(text: &str) -> Result<IpNet, CliError> {
 ///
 /// When one is no address.
 pub fn ips(texts: &[String]) -> Result<Vec<std::net::IpAddr>, CliError> {
-    let read = |text: &String| parse_ip(text).map_err(CliError::from);
+    let read = |text: &String| {
+        parse_ip(text).map_err(|error| {
+            CliError::usage(error.to_string()).hint(
+                "addresses are written `192.0.2.7` or `2001:db8::7`; networks go into `--net`",
+            )
+        })
+    };
     texts.iter().map(read).collect()
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::args::{Format, Global};
@@ -12,7 +13,7 @@ use super::show::{counted, datastore};
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
-use crate::plan::check::{Checked, Leak, check};
+use crate::plan::check::{Checked, Leak, OpenTo, check};
 use crate::plan::proof::standing;
 use crate::reach::needs::Need;
 use crate::reach::{Addresses, Decision, Verdict};
@@ -62,7 +63,7 @@ impl CheckArgs {
     /// When the store cannot be read, or the server is not known.
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
         let server: Option<ServerName> = self.server.as_deref().map(str::parse).transpose()?;
-        let mut store = super::open_store(global, None)?;
+        let mut store = super::open_store(global, None).await?;
         let snapshot = store.read(&Wanted::everything()).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);
@@ -177,25 +178,44 @@ fn leak_text(leak: &Leak) -> String {
     )
 }
 
-/// A set as a few networks.
+/// A set for people: a few networks, or everybody but a few.
 #[must_use]
 pub fn addresses(set: &Addresses) -> String {
-    if set.contains_all(&Addresses::all()) {
-        return "everybody".to_owned();
-    }
-    for (ipv6, name) in [(false, "all of IPv4"), (true, "all of IPv6")] {
-        let family = Addresses::family(ipv6);
-        if set.contains_all(&family) && family.contains_all(set) {
-            return name.to_owned();
+    let families = [(false, "IPv4"), (true, "IPv6")].map(|(ipv6, name)| {
+        let part = set.only(ipv6);
+        let rest = Addresses::family(ipv6).difference(&part);
+        let outside: Vec<IpNet> = rest
+            .nets()
+            .filter(|net| !net.addr().is_loopback())
+            .take(MANY)
+            .collect();
+        match (part.is_empty(), outside.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(format!("everybody over {name}")),
+            (false, false) if outside.len() < part.nets().take(MANY).count() => Some(format!(
+                "everybody over {name} but {}",
+                networks(outside.into_iter())
+            )),
+            (false, false) => Some(networks(part.nets())),
         }
-    }
+    });
+    let said: Vec<String> = families.into_iter().flatten().collect();
+    said.join(", ")
+}
+
+/// More networks than anybody reads.
+const MANY: usize = 1000;
+
+fn networks(mut nets: impl Iterator<Item = IpNet>) -> String {
     const SHOWN: usize = 4;
-    let mut nets = set.nets();
-    let shown: Vec<String> = nets
-        .by_ref()
-        .take(SHOWN)
-        .map(|net| net.to_string())
-        .collect();
+    let plain = |net: IpNet| {
+        if net.prefix_len() == net.max_prefix_len() {
+            net.addr().to_string()
+        } else {
+            net.to_string()
+        }
+    };
+    let shown: Vec<String> = nets.by_ref().take(SHOWN).map(plain).collect();
     match nets.count() {
         0 => shown.join(", "),
         more => format!("{} and {}", shown.join(", "), counted(more, "more network")),
@@ -232,13 +252,22 @@ fn checked_value(checked: &Checked) -> Value {
             "certain": leak.certain,
             "reason": leak.reason.to_string(),
         })).collect::<Vec<_>>(),
-        "openTo": checked.open_to.iter().map(|open| json!({
+        "openTo": open_to_value(&checked.open_to),
+    })
+}
+
+/// Who gets in where, as data.
+#[must_use]
+pub fn open_to_value(open_to: &[OpenTo]) -> Value {
+    let value = |open: &OpenTo| {
+        json!({
             "port": open.port.to_string(),
             "places": open.places,
             "allowed": set_value(&open.allowed),
             "unproven": set_value(&open.unproven),
-        })).collect::<Vec<_>>(),
-    })
+        })
+    };
+    open_to.iter().map(value).collect()
 }
 
 fn trouble_value(trouble: &Trouble) -> Value {

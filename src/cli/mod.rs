@@ -157,7 +157,7 @@ fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, Cli
 }
 
 /// Opens the datastore that the options name: files, or what calicoctl's configuration says.
-fn open_store(global: &Global, into: Option<PathBuf>) -> Result<AnyStore, CliError> {
+async fn open_store(global: &Global, into: Option<PathBuf>) -> Result<AnyStore, CliError> {
     let Some(folder) = &global.manifests else {
         if into.is_some() {
             return Err(CliError::usage("`--into` names a file of manifests")
@@ -169,9 +169,9 @@ fn open_store(global: &Global, into: Option<PathBuf>) -> Result<AnyStore, CliErr
             context: global.context.clone(),
         };
         let settings = config::load(&options, &config::process_environment())?;
-        return Ok(AnyStore::connect(settings)?);
+        return Ok(AnyStore::connect(settings).await?);
     };
-    let store = Manifests::open(folder)?;
+    let store = Manifests::open(folder)?.assuming(global.calico_version);
     Ok(AnyStore::Manifests(match into {
         Some(file) => store.into_file(file),
         None => store,

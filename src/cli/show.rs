@@ -112,7 +112,12 @@ pub fn summary(plan: &Plan) -> String {
 /// `1 change`, `2 changes`.
 #[must_use]
 pub fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+    let plural = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {noun}{plural}")
 }
 
 /// A plan as JSON.

@@ -1,14 +1,14 @@
 //! Whether protections hold as they stand.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::settle::settled;
-use crate::calico::endpoint::pod_label_path;
+use crate::calico::endpoint::{ALL_INTERFACES, pod_label_path};
 use crate::calico::names::ServerName;
-use crate::calico::{Kind, ServerPort, Snapshot};
+use crate::calico::{HostEndpointSpec, Kind, Object, ServerPort, Snapshot};
 use crate::reach::{Addresses, Piece, Place, Reason, Verdict, World};
 use crate::recipe::status::{ServerStatus, Verdict as Word, status};
 use crate::recipe::workloads::pod_labels;
@@ -136,29 +136,36 @@ fn tried(
     let own = policies::find(state, &status.server).map(|policy| policy.id().clone());
     let mut leaks: Vec<Leak> = Vec::new();
     let mut open_to = Vec::new();
-    let places = guarded(world, status);
-    for port in &status.ports {
-        for class in world.classes(&places, *port) {
-            let names: Vec<String> = class
-                .places
-                .iter()
-                .filter_map(|at| places.get(*at))
-                .map(ToString::to_string)
-                .collect();
-            for piece in &class.reachability.pieces {
-                let foreign = piece.sources.difference(clients);
-                let ours = matches!(&piece.reason, Reason::Rule { policy, .. } if Some(policy) == own.as_ref());
-                if piece.verdict == Verdict::Deny || foreign.is_empty() || ours {
-                    continue;
+    for (places, possible) in by_loopback(guarded(state, world, status)) {
+        for port in &status.ports {
+            for class in world.classes(&places, *port) {
+                let names: Vec<String> = class
+                    .places
+                    .iter()
+                    .filter_map(|at| places.get(*at))
+                    .map(ToString::to_string)
+                    .collect();
+                for piece in &class.reachability.pieces {
+                    let foreign = piece.sources.intersection(&possible).difference(clients);
+                    let ours = matches!(&piece.reason, Reason::Rule { policy, .. } if Some(policy) == own.as_ref());
+                    if piece.verdict == Verdict::Deny || foreign.is_empty() || ours {
+                        continue;
+                    }
+                    add_leak(&mut leaks, *port, &names, foreign, piece);
                 }
-                add_leak(&mut leaks, *port, &names, foreign, piece);
+                open_to.push(OpenTo {
+                    port: *port,
+                    places: names,
+                    allowed: class
+                        .reachability
+                        .with(Verdict::Allow)
+                        .intersection(&possible),
+                    unproven: class
+                        .reachability
+                        .with(Verdict::Unproven)
+                        .intersection(&possible),
+                });
             }
-            open_to.push(OpenTo {
-                port: *port,
-                places: names,
-                allowed: class.reachability.with(Verdict::Allow),
-                unproven: class.reachability.with(Verdict::Unproven),
-            });
         }
     }
     (leaks, open_to)
@@ -192,23 +199,46 @@ fn add_leak(
 
 /// The places behind protected endpoints: all of a host for an endpoint of all interfaces, those
 /// of its interface for another.
-fn guarded(world: &World, status: &ServerStatus) -> Vec<Place> {
-    let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+fn guarded(state: &Snapshot, world: &World, status: &ServerStatus) -> Vec<Place> {
+    let mut places: BTreeSet<Place> = BTreeSet::new();
     for endpoint in &status.endpoints {
-        wanted
-            .entry(&endpoint.host)
-            .or_default()
-            .push(&endpoint.interface);
+        let of_host = world.places(&endpoint.host);
+        let interface = endpoint.interface.as_str();
+        if interface == ALL_INTERFACES || interface.is_empty() {
+            places.extend(of_host);
+            continue;
+        }
+        let on = |place: &Place| place.interface.as_deref() == Some(interface);
+        let known: Vec<Place> = of_host.into_iter().filter(on).collect();
+        if !known.is_empty() {
+            places.extend(known);
+            continue;
+        }
+        // The host does not report its interfaces: the endpoint's addresses are taken for those
+        // of the interface that it names.
+        let spec = state
+            .get(&endpoint.object)
+            .map(Object::typed_spec::<HostEndpointSpec>);
+        for address in spec
+            .into_iter()
+            .flatten()
+            .flat_map(|s| s.addresses().collect::<Vec<_>>())
+        {
+            places.insert(Place {
+                node: endpoint.host.clone(),
+                interface: Some(interface.to_owned()),
+                address,
+            });
+        }
     }
-    let mut places = Vec::new();
-    for (host, interfaces) in wanted {
-        let inside = |place: &Place| {
-            let named = place.interface.as_deref();
-            interfaces.contains(&"*")
-                || interfaces.contains(&"")
-                || named.is_some_and(|name| interfaces.contains(&name))
-        };
-        places.extend(world.places(host).into_iter().filter(inside));
-    }
-    places
+    places.into_iter().collect()
+}
+
+/// Places with the sources that can knock there at all: loopback at loopback, everybody else
+/// elsewhere.
+fn by_loopback(places: Vec<Place>) -> [(Vec<Place>, Addresses); 2] {
+    let loopback = Addresses::parse("127.0.0.0/8").unwrap_or_else(Addresses::none);
+    let loopback = loopback.union(&Addresses::of_hosts([IpAddr::V6(Ipv6Addr::LOCALHOST)]));
+    let (inside, outside) = places.into_iter().partition(|p| p.address.is_loopback());
+    [(outside, loopback.complement()), (inside, loopback)]
 }

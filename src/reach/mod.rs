@@ -5,16 +5,22 @@
 //! [`Verdict::Unproven`] and names the input.
 
 mod addresses;
+mod bpf;
 mod chain;
 pub mod connection;
+mod engine;
 mod explain;
+mod forward;
 mod hop;
+mod hops;
+mod inspect;
 mod labels;
 pub mod missing;
 pub mod needs;
 mod objects;
 mod oracle;
 mod packet;
+mod parties;
 mod policies;
 mod ranges;
 mod reachability;
@@ -31,6 +37,7 @@ mod world;
 
 pub use addresses::{Addresses, parse_ip, parse_net};
 pub use connection::{Connection, Party, Traffic};
+pub use inspect::Applied;
 pub use missing::Missing;
 pub use policies::Ignored;
 pub use reachability::{Class, Piece, Place, Reachability};

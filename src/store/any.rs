@@ -1,9 +1,10 @@
 //! The store that a command line means.
 
 use super::config::{Connection, Settings};
+use super::etcd::Etcd;
 use super::kubernetes::{KubernetesStore, Limits};
 use super::manifests::Manifests;
-use super::{Store, StoreError, StoreErrorKind, Wanted, Write};
+use super::{Store, StoreError, Wanted, Write};
 use crate::calico::Snapshot;
 
 /// One of the stores.
@@ -14,8 +15,16 @@ use crate::calico::Snapshot;
 pub enum AnyStore {
     /// Files on disk.
     Manifests(Manifests),
-    /// A cluster; with what was odd about the settings that name it.
-    Kubernetes(KubernetesStore, Vec<String>),
+    /// A cluster.
+    Kubernetes(Live<KubernetesStore>),
+    /// etcd.
+    Etcd(Live<Etcd>),
+}
+
+/// A store that settings name, with what was odd about them.
+pub struct Live<S> {
+    store: S,
+    warnings: Vec<String>,
 }
 
 impl AnyStore {
@@ -23,18 +32,29 @@ impl AnyStore {
     ///
     /// # Errors
     ///
-    /// When it is of a kind that cannot be worked on.
-    pub fn connect(settings: Settings) -> Result<Self, StoreError> {
-        match settings.connection {
-            Connection::Kubernetes(config) => Ok(Self::Kubernetes(
-                KubernetesStore::new(*config, Limits::default()),
-                settings.warnings,
-            )),
-            Connection::Etcd(_) => Err(StoreError::new(
-                StoreErrorKind::Failed,
-                "the datastore `etcdv3` cannot be worked on yet",
-            )),
-        }
+    /// When it cannot be reached, or is not Calico's.
+    pub async fn connect(settings: Settings) -> Result<Self, StoreError> {
+        let warnings = settings.warnings;
+        Ok(match settings.connection {
+            Connection::Kubernetes(config) => Self::Kubernetes(Live {
+                store: KubernetesStore::new(*config, Limits::default()),
+                warnings,
+            }),
+            Connection::Etcd(config) => Self::Etcd(Live {
+                store: Etcd::connect(&config).await?,
+                warnings,
+            }),
+        })
+    }
+}
+
+impl<S: Store> Live<S> {
+    async fn read(&mut self, wanted: &Wanted) -> Result<Snapshot, StoreError> {
+        let mut snapshot = self.store.read(wanted).await?;
+        // Said once: later reads of the same run have nothing new to say.
+        let warnings = std::mem::take(&mut self.warnings);
+        snapshot.warnings.splice(0..0, warnings);
+        Ok(snapshot)
     }
 }
 
@@ -42,19 +62,16 @@ impl Store for AnyStore {
     async fn read(&mut self, wanted: &Wanted) -> Result<Snapshot, StoreError> {
         match self {
             Self::Manifests(store) => store.read(wanted).await,
-            Self::Kubernetes(store, warnings) => {
-                let mut snapshot = store.read(wanted).await?;
-                // Said once: later reads of the same run have nothing new to say.
-                snapshot.warnings.splice(0..0, std::mem::take(warnings));
-                Ok(snapshot)
-            }
+            Self::Kubernetes(live) => live.read(wanted).await,
+            Self::Etcd(live) => live.read(wanted).await,
         }
     }
 
     async fn preflight(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         match self {
             Self::Manifests(store) => store.preflight(writes).await,
-            Self::Kubernetes(store, _) => store.preflight(writes).await,
+            Self::Kubernetes(live) => live.store.preflight(writes).await,
+            Self::Etcd(live) => live.store.preflight(writes).await,
         }
     }
 
@@ -65,7 +82,8 @@ impl Store for AnyStore {
     ) -> Result<(), StoreError> {
         match self {
             Self::Manifests(store) => store.write(batch, done).await,
-            Self::Kubernetes(store, _) => store.write(batch, done).await,
+            Self::Kubernetes(live) => live.store.write(batch, done).await,
+            Self::Etcd(live) => live.store.write(batch, done).await,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::selector::Selector;
 
 pub mod any;
 pub mod config;
+pub mod etcd;
 pub mod kubernetes;
 pub mod manifests;
 
