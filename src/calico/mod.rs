@@ -11,6 +11,7 @@ pub mod names;
 pub mod net;
 pub mod node;
 pub mod object;
+pub mod owner;
 pub mod policy;
 pub mod port;
 pub mod snapshot;
