@@ -1,12 +1,6 @@
 //! The unsafe ways of the main job are refused or warned about, and the safe way goes through: on a
 //! cluster made for these tests, and on the larger one where it is at hand.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
-
 mod command;
 
 use command::{Cluster, Run};

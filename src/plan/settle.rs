@@ -535,7 +535,7 @@ mod tests {
             let mut state = before.clone();
             let controller = state.all().map(|s| &s.object);
             let controller = controller.filter(|o| o.id().kind.name() == kind && o.name() == name);
-            let mut controller = controller.cloned().next().unwrap();
+            let mut controller = controller.next().cloned().unwrap();
             let path = pod_label_path(controller.id().kind).unwrap();
             controller.set_at(&path, "allowed-etcd-client", "true");
             controller.remove_at(&path, "old");
