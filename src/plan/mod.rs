@@ -9,6 +9,7 @@ use crate::calico::{Datastore, FieldEdit, Object, ObjectId, Snapshot};
 use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
 
+pub mod settle;
 pub mod unified;
 
 /// Which way the stages of the safe order are gone through.
