@@ -288,10 +288,10 @@ fn settle_pods(before: &Snapshot, state: &mut Snapshot) {
 }
 
 fn labels_at(object: &Object, path: &FieldPath) -> BTreeMap<String, String> {
-    let steps = path.steps().iter();
-    let map = steps.fold(Some(object.value()), |value, step| match step {
-        Step::Key(key) => value?.get(key),
-        Step::Index(at) => value?.get(*at),
+    let mut steps = path.steps().iter();
+    let map = steps.try_fold(object.value(), |value, step| match step {
+        Step::Key(key) => value.get(key),
+        Step::Index(at) => value.get(*at),
     });
     let labels = map.and_then(Value::as_object).into_iter().flatten();
     let texts = labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())));
