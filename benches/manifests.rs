@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use calicoctl_protect::calico::edit::diff;
 use calicoctl_protect::store::manifests::Manifests;
-use calicoctl_protect::store::{Store, Write};
+use calicoctl_protect::store::{Store, Wanted, Write};
 use support::folders::{Layout, host_endpoints};
 
 const COUNT: usize = 10_000;
@@ -55,7 +55,7 @@ fn run(name: &str, layout: Layout, edit: bool) {
         .unwrap();
     let start = Instant::now();
     let mut store = Manifests::open(folder.path()).unwrap();
-    let snapshot = runtime.block_on(store.read()).unwrap();
+    let snapshot = runtime.block_on(store.read(&Wanted::everything())).unwrap();
     let read = start.elapsed();
     assert_eq!(snapshot.len(), COUNT);
     let batch: Vec<_> = snapshot
@@ -67,7 +67,7 @@ fn run(name: &str, layout: Layout, edit: bool) {
             Write::Update {
                 id: after.id().clone(),
                 edits: diff(stored.object.value(), after.value()),
-                revision: stored.revision.clone(),
+                revision: Some(stored.revision.clone()),
             }
         })
         .collect();

@@ -1,14 +1,13 @@
 //! What is read of a folder, and what is refused with which words.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
-
 mod manifests_support;
 
 use std::fs;
 
 use calicoctl_protect::calico::{DatastoreKind, Kind, Version};
-use calicoctl_protect::store::{StoreError, StoreErrorKind};
-use manifests_support::{folder, id, read, unreadable};
+use calicoctl_protect::store::manifests::Manifests;
+use calicoctl_protect::store::{Store as _, StoreError, StoreErrorKind, Wanted};
+use manifests_support::{folder, id, read, run, unreadable};
 
 const SET: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\n";
 
@@ -329,6 +328,23 @@ fn a_path_that_is_not_there_is_wrong_usage() {
     assert!(error.hint.is_some());
 }
 
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn no_text_makes_reading_panic(
+        text in "(---\n|\\.\\.\\.\n|kind: |apiVersion: projectcalico.org/v3\n|Tier\n|metadata:|name: a|labels: |items:\n|[\\[\\]{},:?&*|>!\"'#%é\\-]|  |\n|\r\n|\t|<<: ){0,40}",
+        json: bool,
+    ) {
+        let folder = folder(&[(if json { "x.json" } else { "x.yaml" }, &text)]);
+        let mut store = Manifests::open(folder.path()).unwrap();
+        if let Err(error) = run(store.read(&Wanted::everything())) {
+            proptest::prop_assert!(error.hint.is_some(), "{:?}", error);
+            proptest::prop_assert!(!error.message.contains('\n'), "{:?}", error);
+        }
+    }
+}
+
 #[cfg(unix)]
 mod unix {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -362,7 +378,7 @@ mod unix {
     fn a_file_that_may_not_be_read_is_told() {
         let folder = folder(&[("a.yaml", &set("a"))]);
         let path = folder.path().join("a.yaml");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         if fs::read(&path).is_ok() {
             return; // The administrator may read everything.
         }

@@ -72,6 +72,10 @@ pub struct Writing {
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
+
+    /// Risks taken knowingly
+    #[command(flatten)]
+    pub waivers: super::prove::Waivers,
 }
 
 /// Hosts

@@ -7,10 +7,13 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub mod args;
+pub mod check;
 pub mod completion;
 pub mod error;
 pub mod exit;
+pub mod explain;
 pub mod grant;
+pub mod prove;
 pub mod prune;
 pub mod remove;
 pub mod server;
@@ -73,6 +76,8 @@ enum Command {
     Revoke(grant::RevokeArgs),
     Restore(prune::RestoreArgs),
     Status(status::StatusArgs),
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
 }
@@ -132,6 +137,8 @@ fn execute(cli: Cli, ui: Ui) -> Result<Exit, CliError> {
         Command::Revoke(args) => (args.order()?, &args.writing),
         Command::Restore(args) => (args.order()?, &args.writing),
         Command::Status(args) => return block_on(args.run(&global, ui)),
+        Command::Check(args) => return block_on(args.run(&global, ui)),
+        Command::Explain(args) => return block_on(args.run(&global, ui)),
         Command::Version(args) => return args.run(ui),
         Command::Completion(args) => return args.run(ui),
     };

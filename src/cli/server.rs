@@ -8,7 +8,10 @@ use super::write::Order;
 use crate::calico::felix::Direction;
 use crate::calico::names::{ServerName, check_dns_label};
 use crate::plan::Course;
+use crate::plan::settle::settled;
+use crate::reach::needs::needs;
 use crate::recipe::failsafes::{Failsafes, PortChoice, prune};
+use crate::recipe::grant::grant_needed;
 use crate::recipe::policies::Approach;
 use crate::recipe::server::{ProtectServer, note_failsafes, protect};
 
@@ -71,6 +74,10 @@ pub struct ServerArgs {
     #[arg(long)]
     no_self: bool,
 
+    /// Let in the clients that the cluster needs, too: agents, API servers, peers
+    #[arg(long)]
+    grant_needed: bool,
+
     /// Take the ports out of the failsafe lists, too, as the last step
     #[arg(long)]
     prune: bool,
@@ -125,9 +132,13 @@ impl ServerArgs {
             overwrite: self.overwrite,
             server: server.clone(),
         };
-        let pruning = self.prune;
+        let (pruning, granting) = (self.prune, self.grant_needed);
         Ok(Order::new("server", Course::Forward, move |draft| {
             let ports = protect(draft, &intent)?;
+            if granting {
+                let state = settled(draft.snapshot(), draft.state());
+                grant_needed(draft, &intent.server, &needs(&state))?;
+            }
             if !pruning {
                 return note_failsafes(draft, &intent, &ports);
             }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::ui::{BOLD, CYAN, GREEN, RED, YELLOW, clean};
 use crate::calico::Datastore;
 use crate::calico::yaml::{for_people, to_yaml};
+use crate::plan::proof::Proof;
 use crate::plan::unified::{Line, Tag, hunks};
 use crate::plan::{Action, Change, Plan};
 use crate::recipe::Importance;
@@ -15,11 +16,12 @@ use crate::recipe::Importance;
 /// Version of the JSON and YAML output. Minor versions add; an unknown major is not understood.
 pub const FORMAT_VERSION: &str = "1.0";
 
-/// A plan for people: a unified diff per object in the order of writing, counts last.
+/// A plan for people: a unified diff per object in the order of writing, what it means, counts last.
 #[must_use]
-pub fn text(plan: &Plan) -> String {
+pub fn text(plan: &Plan, meaning: &str) -> String {
     let mut text = in_parallel(&plan.changes, change_text);
     if !plan.is_empty() {
+        text.push_str(meaning);
         let _ = writeln!(text, "{}", summary(plan));
     }
     text
@@ -110,24 +112,30 @@ pub fn summary(plan: &Plan) -> String {
 /// `1 change`, `2 changes`.
 #[must_use]
 pub fn counted(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+    let plural = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {noun}{plural}")
 }
 
 /// A plan as JSON.
 #[must_use]
-pub fn json(command: &str, plan: &Plan) -> String {
-    let mut text = serde_json::to_string_pretty(&document(command, plan)).unwrap_or_default();
+pub fn json(command: &str, plan: &Plan, proof: &Proof) -> String {
+    let mut text =
+        serde_json::to_string_pretty(&document(command, plan, proof)).unwrap_or_default();
     text.push('\n');
     text
 }
 
 /// A plan as YAML.
 #[must_use]
-pub fn yaml(command: &str, plan: &Plan) -> String {
-    to_yaml(&document(command, plan))
+pub fn yaml(command: &str, plan: &Plan, proof: &Proof) -> String {
+    to_yaml(&document(command, plan, proof))
 }
 
-fn document(command: &str, plan: &Plan) -> Value {
+fn document(command: &str, plan: &Plan, proof: &Proof) -> Value {
     let counts = plan.counts();
     let changes: Vec<Value> = plan.changes.iter().map(change_value).collect();
     let notes: Vec<Value> = plan
@@ -150,6 +158,7 @@ fn document(command: &str, plan: &Plan) -> Value {
         "datastore": datastore(&plan.datastore),
         "changes": changes,
         "notes": notes,
+        "proof": super::prove::value(proof),
         "summary": {
             "create": counts.create,
             "change": counts.update,

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::{Format, Global};
+use super::check::{addresses, open_to_value};
 use super::error::CliError;
 use super::exit::Exit;
 use super::show::{counted, datastore};
@@ -13,8 +14,9 @@ use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
 use crate::calico::{ObjectId, Snapshot};
+use crate::plan::check::{Checked, OpenTo, check};
 use crate::recipe::policies::Approach;
-use crate::recipe::status::{ClientStatus, PolicyStatus, ServerStatus, Verdict, status};
+use crate::recipe::status::{ClientStatus, PolicyStatus, ServerStatus, Verdict};
 use crate::store::{Store, Wanted};
 
 /// Show what is protected, by what, who is let in, and whether failsafes stand in the way
@@ -55,7 +57,7 @@ impl StatusArgs {
         for warning in &snapshot.warnings {
             ui.warn(warning);
         }
-        let servers = status(&snapshot, server.as_ref())?;
+        let servers = check(&snapshot, server.as_ref())?;
         ui.result(&match self.output {
             Format::Text => text(&servers),
             Format::Json => format!("{:#}\n", document(&snapshot, &servers)),
@@ -68,18 +70,18 @@ impl StatusArgs {
     }
 }
 
-fn text(servers: &[ServerStatus]) -> String {
+fn text(servers: &[Checked]) -> String {
     let mut text = String::new();
     for (i, server) in servers.iter().enumerate() {
         if i > 0 {
             text.push('\n');
         }
-        server_text(&mut text, server);
+        server_text(&mut text, &server.status, &server.open_to);
     }
     text
 }
 
-fn server_text(text: &mut String, server: &ServerStatus) {
+fn server_text(text: &mut String, server: &ServerStatus, open_to: &[OpenTo]) {
     let style = match server.verdict {
         Verdict::Protected => GREEN,
         Verdict::Failsafe | Verdict::Partial => YELLOW,
@@ -120,6 +122,32 @@ fn server_text(text: &mut String, server: &ServerStatus) {
         })
         .collect();
     rows(&mut row, "failsafe", &failsafes, "none inbound");
+    let reachable: Vec<String> = reachable(open_to);
+    if !open_to.is_empty() {
+        rows(&mut row, "open to", &reachable, "nobody");
+    }
+}
+
+/// Who gets in, over all places that answer alike: `tcp/2379: 127.0.0.0/8, 192.0.2.11/32`.
+fn reachable(open_to: &[OpenTo]) -> Vec<String> {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for open in open_to {
+        let mut text = format!("{}: ", open.port);
+        match (open.allowed.is_empty(), open.unproven.is_empty()) {
+            (true, true) => continue,
+            (false, _) => text.push_str(&addresses(&open.allowed)),
+            (true, false) => {}
+        }
+        if !open.unproven.is_empty() {
+            let _ = write!(text, " (undecided for {})", addresses(&open.unproven));
+        }
+        match found.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, places)) => *places += open.places.len(),
+            None => found.push((text, open.places.len())),
+        }
+    }
+    let counted = |(text, places)| format!("{text} at {}", counted(places, "address"));
+    found.into_iter().map(counted).collect()
 }
 
 fn rows(row: &mut impl FnMut(&str, String), name: &str, values: &[String], none: &str) {
@@ -189,7 +217,7 @@ fn client_text(client: &ClientStatus) -> String {
     }
 }
 
-fn document(snapshot: &Snapshot, servers: &[ServerStatus]) -> Value {
+fn document(snapshot: &Snapshot, servers: &[Checked]) -> Value {
     json!({
         "format_version": super::show::FORMAT_VERSION,
         "datastore": datastore(&snapshot.datastore),
@@ -197,7 +225,8 @@ fn document(snapshot: &Snapshot, servers: &[ServerStatus]) -> Value {
     })
 }
 
-fn server_value(server: &ServerStatus) -> Value {
+fn server_value(checked: &Checked) -> Value {
+    let server = &checked.status;
     let texts = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>();
     json!({
         "server": server.server.as_str(),
@@ -224,6 +253,7 @@ fn server_value(server: &ServerStatus) -> Value {
             "otherTrafficStaysOpen": e.stays_open,
             "shadowedBy": e.shadowed_by,
         })).collect::<Vec<_>>(),
+        "openTo": open_to_value(&checked.open_to),
         "workloads": texts(&mut server.workloads.iter().map(ToString::to_string)),
         "clients": server.clients.iter().map(|c| json!({
             "object": c.object.to_string(),

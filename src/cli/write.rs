@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::ui::Ui;
 use super::{open_store, show};
 use crate::apply::{self, Outcome};
+use crate::plan::proof::{Proof, prove};
 use crate::plan::{Course, Plan};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
 use crate::store::{Store, Wanted};
@@ -56,10 +57,15 @@ pub async fn carry_out(
     let mut draft = Draft::new(&snapshot);
     (order.recipe)(&mut draft)?;
     let plan = Plan::new(draft, order.course);
+    let proof = if plan.is_empty() {
+        Proof::default()
+    } else {
+        prove(&snapshot, &plan, &[])
+    };
     let shown = match writing.output {
-        Format::Text => show::text(&plan),
-        Format::Json => show::json(order.command, &plan),
-        Format::Yaml => show::yaml(order.command, &plan),
+        Format::Text => show::text(&plan, &super::prove::text(&proof)),
+        Format::Json => show::json(order.command, &plan, &proof),
+        Format::Yaml => show::yaml(order.command, &plan, &proof),
     };
     ui.result(&shown)?;
     if writing.output == Format::Text {
@@ -69,6 +75,7 @@ pub async fn carry_out(
         ui.say("nothing to do");
         return Ok(Exit::Ok);
     }
+    super::prove::refuse(&proof, &writing.waivers)?;
     if writing.dry_run {
         ui.say("dry run: nothing was written");
         return Ok(if writing.detailed_exitcode {

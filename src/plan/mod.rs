@@ -9,8 +9,11 @@ use crate::calico::{Datastore, FieldEdit, Object, ObjectId, Snapshot};
 use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
 
+pub mod check;
+pub mod proof;
 pub mod settle;
 pub mod unified;
+mod ways;
 
 /// Which way the stages of the safe order are gone through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

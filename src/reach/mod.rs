@@ -11,6 +11,7 @@ mod explain;
 mod hop;
 mod labels;
 pub mod missing;
+pub mod needs;
 mod objects;
 mod oracle;
 mod packet;

@@ -13,6 +13,7 @@ use crate::calico::endpoint::HostEndpointSpec;
 use crate::calico::names::ServerName;
 use crate::calico::net::parse_cidr_or_ip;
 use crate::calico::{Kind, Object, ObjectId, Snapshot};
+use crate::reach::needs::Need;
 
 /// Let clients in, or shut them out again: who is meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,6 +107,37 @@ pub fn grant(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError>
         note_nat(draft, choice);
     }
     Ok(())
+}
+
+/// Drafts the grants without which flows that the cluster needs would be cut.
+///
+/// # Errors
+///
+/// As [`grant`].
+pub fn grant_needed<'n>(
+    draft: &mut Draft<'_>,
+    server: &ServerName,
+    needs: impl IntoIterator<Item = &'n Need>,
+) -> Result<(), RecipeError> {
+    let clients = needs
+        .into_iter()
+        .filter(|need| need.rule.server == Some(server.as_str()));
+    let names: BTreeSet<&String> = clients.filter_map(|need| need.client.as_ref()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let intent = Clients {
+        server: server.clone(),
+        nodes: NodeChoice {
+            names: names.into_iter().cloned().collect(),
+            ..NodeChoice::default()
+        },
+        ips: Vec::new(),
+        workloads: Vec::new(),
+        nets: Vec::new(),
+        net_sets: Vec::new(),
+    };
+    grant(draft, &intent)
 }
 
 /// Drafts the opposite of [`grant`].

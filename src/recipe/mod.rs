@@ -144,6 +144,19 @@ impl<'s> Draft<'s> {
         kept.chain(self.now.values().flatten())
     }
 
+    /// The snapshot as the draft has it now.
+    #[must_use]
+    pub fn state(&self) -> Snapshot {
+        let mut state = self.base.clone();
+        for (id, object) in &self.now {
+            match object {
+                Some(object) => state.put(object.clone()),
+                None => state.remove(id),
+            }
+        }
+        state
+    }
+
     /// Makes or changes an object. Nothing happens when it is like that already.
     pub fn put(&mut self, stage: Stage, object: Object, why: impl Into<String>) {
         let id = object.id().clone();

@@ -1,6 +1,11 @@
 //! Folders of manifests to test on, and ways to run a store over them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests fail by panicking and say when they skip"
+)]
 #![allow(dead_code, reason = "not every test binary uses every helper")]
 
 use std::fs;
@@ -9,7 +14,7 @@ use std::path::{Path, PathBuf};
 use calicoctl_protect::calico::edit::Step;
 use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind, ObjectId, Snapshot};
 use calicoctl_protect::store::manifests::Manifests;
-use calicoctl_protect::store::{Store, StoreError, Write};
+use calicoctl_protect::store::{Store, StoreError, Wanted, Write};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -84,7 +89,7 @@ pub fn bytes(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 #[track_caller]
 pub fn read(path: &Path) -> (Manifests, Snapshot) {
     let mut store = Manifests::open(path).unwrap();
-    let snapshot = run(store.read()).unwrap_or_else(|e| panic!("{e:#?}"));
+    let snapshot = run(store.read(&Wanted::everything())).unwrap_or_else(|e| panic!("{e:#?}"));
     (store, snapshot)
 }
 
@@ -92,7 +97,7 @@ pub fn read(path: &Path) -> (Manifests, Snapshot) {
 #[track_caller]
 pub fn unreadable(path: &Path) -> StoreError {
     match Manifests::open(path) {
-        Ok(mut store) => run(store.read()).unwrap_err(),
+        Ok(mut store) => run(store.read(&Wanted::everything())).unwrap_err(),
         Err(error) => error,
     }
 }
@@ -115,7 +120,7 @@ pub fn update(snapshot: &Snapshot, id: &ObjectId, edits: Vec<FieldEdit>) -> Writ
     Write::Update {
         id: id.clone(),
         edits,
-        revision: stored.revision.clone(),
+        revision: Some(stored.revision.clone()),
     }
 }
 
@@ -125,7 +130,7 @@ pub fn deletion(snapshot: &Snapshot, id: &ObjectId) -> Write {
     let stored = snapshot.stored(id).unwrap_or_else(|| panic!("no {id}"));
     Write::Delete {
         id: id.clone(),
-        revision: stored.revision.clone(),
+        revision: Some(stored.revision.clone()),
     }
 }
 

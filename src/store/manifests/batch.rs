@@ -10,21 +10,13 @@ use serde_json::Value;
 use crate::calico::{Object, v1};
 use crate::store::{StoreError, StoreErrorKind, Write};
 
+use super::commit::{self, Prepared, Target};
 use super::document;
 use super::folder::{Folder, Tracked, settle};
-use super::picture::{Picture, Source};
+use super::picture::Source;
 use super::read::{self, Found};
 use super::rewrite::{Changes, rewrite};
 use super::save;
-
-/// Where writes of a batch go.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Target {
-    /// A file that was read, by its number.
-    Known(usize),
-    /// A file to be made.
-    New(PathBuf),
-}
 
 /// Where new objects go.
 #[derive(Debug)]
@@ -98,11 +90,7 @@ fn group(
         let writes = numbers.iter().filter_map(|n| batch.get(*n));
         ready.push((prepare(folder, home, target, writes)?, numbers));
     }
-    for (prepared, numbers) in ready {
-        prepared.save(folder)?;
-        numbers.into_iter().for_each(&mut *done);
-    }
-    Ok(())
+    commit::all(folder, ready, done)
 }
 
 /// The file that a write goes to; refuses a write that does not fit what was read.
@@ -234,14 +222,6 @@ impl Home<'_> {
     }
 }
 
-/// A file's new contents, ready to be written.
-struct Prepared {
-    target: Target,
-    before: Option<Vec<u8>>,
-    after: Option<(Vec<u8>, Picture)>,
-    source: Source,
-}
-
 fn prepare<'w>(
     folder: &Folder,
     home: &Home<'_>,
@@ -335,55 +315,4 @@ fn check_new(found: &[Found], meant: &[Value], source: &Source) -> Result<(), St
     );
     Err(StoreError::new(StoreErrorKind::Failed, message)
         .hint("this is a fault of the program; nothing was written to this file"))
-}
-
-impl Prepared {
-    /// Writes the file and brings the folder's picture up to date.
-    fn save(self, folder: &mut Folder) -> Result<(), StoreError> {
-        let Self {
-            target,
-            before,
-            after,
-            mut source,
-        } = self;
-        match (&before, &after) {
-            (Some(before), Some((bytes, _))) if before == bytes => {}
-            (Some(before), Some((bytes, _))) => save::replace(&source, before, bytes)?,
-            (Some(before), None) => save::remove(&source, before)?,
-            (None, Some((bytes, _))) => {
-                save::create(&source, bytes)?;
-                if let Ok(real) = fs::canonicalize(&source.path) {
-                    source.path = real;
-                }
-            }
-            (None, None) => {}
-        }
-        let number = match target {
-            Target::Known(number) => number,
-            Target::New(_) => {
-                folder.files.push(None);
-                folder.files.len() - 1
-            }
-        };
-        let Some(slot) = folder.files.get_mut(number) else {
-            return Ok(());
-        };
-        let mut accepted = BTreeSet::new();
-        if let Some(old) = slot.take() {
-            for located in old.picture.documents.iter().flat_map(|d| &d.objects) {
-                folder.index.remove(&located.id);
-            }
-            accepted = old.accepted;
-        }
-        let Some((_, mut picture)) = after else {
-            return Ok(());
-        };
-        picture.source = source;
-        accepted.insert(picture.revision.clone());
-        for located in picture.documents.iter().flat_map(|d| &d.objects) {
-            folder.index.insert(located.id.clone(), number);
-        }
-        *slot = Some(Tracked { picture, accepted });
-        Ok(())
-    }
 }

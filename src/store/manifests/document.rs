@@ -19,6 +19,7 @@ pub fn print(value: &Value, newline: &str) -> String {
         newline,
         step: 2,
         list_step: 0,
+        replacing: false,
     };
     let mut value = ordered(value, &["apiVersion", "kind", "metadata", "spec"]);
     if let Some(metadata) = value.get_mut("metadata") {

@@ -11,7 +11,7 @@ use crate::calico::kind::V3;
 use crate::calico::{
     Datastore, DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored, Version, v1,
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 use super::files;
 use super::picture::{Form, Located, Picture, Source};
@@ -104,7 +104,7 @@ pub fn read(root: &Path) -> Result<(Folder, Snapshot), StoreError> {
             let place = format!("{}:{line}", picture.source.name);
             if let Some(file) = folder.index.insert(object.id().clone(), folder.files.len()) {
                 let id = object.id();
-                return Err(read::duplicate(
+                return Err(duplicate(
                     id,
                     &first_place(&folder, &picture, file, id, line),
                     &place,
@@ -244,7 +244,7 @@ pub fn settle(
                 .hint("Calico fails on this object, too: correct it or leave it out")
             })?,
         };
-        let object = read::object(value, name, found.line)?;
+        let object = object_at(value, name, found.line)?;
         if let Some(document) = picture.documents.get_mut(found.document) {
             document.objects.push(Located {
                 id: object.id().clone(),
@@ -257,4 +257,28 @@ pub fn settle(
         objects.push((object, found.line));
     }
     Ok((picture, objects))
+}
+
+/// The object in a value, or the failure with its place.
+///
+/// # Errors
+///
+/// When the value is no object of a known kind.
+fn object_at(value: Value, name: &str, line: usize) -> Result<Object, StoreError> {
+    Object::new(value).map_err(|e| {
+        StoreError::new(
+            StoreErrorKind::Failed,
+            format!("cannot read the object at `{name}:{line}`: {e}"),
+        )
+        .hint(read::LEAVE_OUT)
+    })
+}
+
+/// Both places of an object that is there twice.
+fn duplicate(id: &ObjectId, first: &str, second: &str) -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Failed,
+        format!("{id} is there twice: `{first}` and `{second}`"),
+    )
+    .hint("remove one of the two, or point `--manifests` at a folder that holds only one of them")
 }

@@ -5,12 +5,14 @@
 //! byte, and a file is replaced whole or not at all.
 
 mod batch;
+mod commit;
 mod document;
 mod documents;
 mod edit;
 mod files;
 mod folder;
 mod kustomize;
+mod labels;
 mod picture;
 mod place;
 mod read;

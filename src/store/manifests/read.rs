@@ -6,17 +6,16 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use crate::calico::edit::Step;
 use crate::calico::kind::CRD_V1;
-use crate::calico::{FieldPath, Kind, Object, ObjectError, ObjectId};
+use crate::calico::{FieldPath, Kind};
 use crate::store::{StoreError, StoreErrorKind};
 
 use super::documents;
-use super::edit::tree::{Node, NodeKind, Style, line_end, line_start};
+use super::edit::tree::{Node, NodeKind, line_end, line_start};
 use super::edit::{self, Syntax};
-use super::picture::{Document, Form, List, Located, MARK, Picture, Source, digest};
+use super::labels;
+use super::picture::{Document, Form, List, MARK, Picture, Source, digest};
 use super::place::{failed_at, line_and_column};
-use super::strings;
 use super::value;
 
 /// Files beyond this are not read at all.
@@ -24,7 +23,7 @@ const LARGEST_FILE: u64 = 64 << 20;
 /// calicoctl's limit for one document.
 const LARGEST_DOCUMENT: usize = 10 << 20;
 /// How to go on without a file.
-const LEAVE_OUT: &str =
+pub const LEAVE_OUT: &str =
     "point `--manifests` at a folder without this file, or give the file a hidden name";
 
 /// An object as it stands in a file, before `crd.projectcalico.org/v1` forms are converted.
@@ -257,7 +256,7 @@ impl Reader<'_> {
     fn unreadable(&self, text: &str, start: usize, error: &value::ReadError) -> StoreError {
         let mut offset = error.offset.unwrap_or(0);
         let mut message = error.message.clone();
-        if let (Some(key), Ok(document)) = (&error.twice, self.tree(text))
+        if let (Some(key), Ok(document)) = (&error.twice, tree_of(text, self.syntax))
             && let Some((first, second)) = twice(document.root(), key)
         {
             let (line, _) = line_and_column(self.text, start + first);
@@ -270,15 +269,6 @@ impl Reader<'_> {
             LEAVE_OUT
         };
         self.failed(&message, start + offset).hint(hint)
-    }
-
-    fn tree<'d>(&self, text: &'d str) -> Result<edit::Document<'d>, edit::Refused> {
-        edit::Document::read(edit::Source {
-            text,
-            syntax: self.syntax,
-            newline: "\n",
-            shared: false,
-        })
     }
 
     fn single(
@@ -294,12 +284,12 @@ impl Reader<'_> {
         let begin = range.start + begin(text, self.syntax);
         let line = self.line_at(begin);
         let tree = std::cell::OnceCell::new();
-        let node = |pointer: &[String]| {
-            let document = tree.get_or_init(|| self.tree(text).ok()).as_ref()?;
-            plain_at(document.root(), pointer, range.start)
+        let syntax = self.syntax;
+        let find = |pointer: &[String]| {
+            let document = tree.get_or_init(|| tree_of(text, syntax).ok()).as_ref()?;
+            labels::plain_at(document.root(), pointer, range.start)
         };
-        let (value, told) = self.settle(value, begin, &node)?;
-        self.warnings.extend(told);
+        let value = self.settle(value, begin, &find)?;
         self.push(value, number, None, line, Some(range));
         Ok(())
     }
@@ -326,8 +316,7 @@ impl Reader<'_> {
             return Ok(list);
         }
         let text = self.text.get(range.clone()).unwrap_or_default();
-        let document = self
-            .tree(text)
+        let document = tree_of(text, self.syntax)
             .map_err(|e| self.failed(&e.message, range.start + e.offset))?;
         let node = match list.path.steps() {
             [] => document.root(),
@@ -342,10 +331,9 @@ impl Reader<'_> {
                 continue;
             }
             let begin = range.start + item.dash;
-            let find = |pointer: &[String]| plain_at(&item.node, pointer, range.start);
+            let find = |pointer: &[String]| labels::plain_at(&item.node, pointer, range.start);
             let line = self.line_at(begin);
-            let (value, told) = self.settle(value, begin, &find)?;
-            self.warnings.extend(told);
+            let value = self.settle(value, begin, &find)?;
             let cut = cut(text, node, item.dash, &item.node)
                 .map(|r| range.start + r.start..range.start + r.end);
             self.push(value, number, Some(index), line, cut);
@@ -376,85 +364,46 @@ impl Reader<'_> {
     /// Checks the name, and makes strings of label and annotation values. `find` gives the text
     /// and the place of an unquoted value.
     fn settle(
-        &self,
+        &mut self,
         mut value: Value,
         begin: usize,
-        find: &dyn Fn(&[String]) -> Option<(String, usize)>,
-    ) -> Result<(Value, Vec<String>), StoreError> {
+        find: &dyn Fn(&[String]) -> Option<labels::Plain>,
+    ) -> Result<Value, StoreError> {
         let name = value.pointer("/metadata/name").and_then(Value::as_str);
-        let kind = value
-            .get("kind")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let kind = value.get("kind").and_then(Value::as_str);
+        let kind = kind.unwrap_or_default();
         let Some(name) = name.filter(|n| !n.is_empty()) else {
             return Err(self.failed(&format!("this {kind} has no `metadata.name`"), begin));
         };
         let whose = format!("{kind}/{name}");
-        let mut warnings = Vec::new();
-        for (pointer, what) in STRING_MAPS {
-            let path: Vec<String> = pointer.split('/').skip(1).map(str::to_owned).collect();
-            let Some(Value::Object(map)) = value.pointer_mut(pointer) else {
-                continue;
-            };
-            for (key, value) in map.iter_mut().filter(|(_, v)| doubtful(v)) {
-                let steps: Vec<String> = path.iter().chain([key]).cloned().collect();
-                let place = find(&steps);
-                let offset = place.as_ref().map_or(begin, |(_, at)| *at);
-                let string = match (&*value, &place) {
-                    (Value::Null, _) => Some(String::new()),
-                    (Value::Array(_) | Value::Object(_), _) => {
-                        let message = format!("{what} `{key}` of {whose} is not a string");
-                        return Err(self.failed(&message, offset));
-                    }
-                    (_, Some((plain, _))) => strings::as_string(plain),
-                    (Value::String(_), None) => None,
-                    (other, None) => strings::as_string(&other.to_string()),
-                };
-                let Some(string) = string else { continue };
-                if !value.is_null() {
-                    let plain = place.map_or_else(|| value.to_string(), |(plain, _)| plain);
-                    let line = self.line_behind(offset);
-                    warnings.push(format!(
-                        "{what} `{key}` of {whose} is an unquoted `{plain}`, read as \"{string}\"; kubectl refuses it, so quote it ({}:{line})",
-                        self.name
-                    ));
-                }
-                *value = json!(string);
-            }
+        let unquoted = labels::settle(&mut value, find).map_err(|no_string| {
+            let message = format!("{} of {whose} is not a string", no_string.what);
+            self.failed(&message, no_string.offset.unwrap_or(begin))
+        })?;
+        for unquoted in unquoted {
+            let line = self.line_behind(unquoted.offset.unwrap_or(begin));
+            let labels::Unquoted {
+                what,
+                plain,
+                string,
+                ..
+            } = unquoted;
+            self.warnings.push(format!(
+                "{what} of {whose} is an unquoted `{plain}`, read as \"{string}\"; kubectl refuses it, so quote it ({}:{line})",
+                self.name
+            ));
         }
-        Ok((value, warnings))
+        Ok(value)
     }
 }
 
-/// The maps in which every value is a string.
-const STRING_MAPS: [(&str, &str); 4] = [
-    ("/metadata/labels", "label"),
-    ("/metadata/annotations", "annotation"),
-    ("/spec/template/metadata/labels", "label"),
-    ("/spec/template/metadata/annotations", "annotation"),
-];
-
-/// Whether a value is no string, or one that YAML 1.1 may take for something else when it is not
-/// quoted. Strings that this crate's reader would have taken for something else were quoted.
-fn doubtful(value: &Value) -> bool {
-    match value {
-        Value::String(text) => {
-            text.len() < 32
-                && !matches!(text.as_str(), "true" | "false")
-                && strings::as_string(text).is_some()
-        }
-        _ => true,
-    }
-}
-
-/// The text and place of a scalar without quotes.
-fn plain_at(root: &Node<'_>, path: &[String], base: usize) -> Option<(String, usize)> {
-    let node = path.iter().try_fold(root, |node, key| node.get(key))?;
-    match &node.kind {
-        NodeKind::Scalar(Style::Plain, text) => Some((text.to_string(), base + node.span.start)),
-        NodeKind::Map { .. } | NodeKind::List { .. } => Some((String::new(), base + node.outer)),
-        _ => None,
-    }
+fn tree_of(text: &str, syntax: Syntax) -> Result<edit::Document<'_>, edit::Refused> {
+    edit::Document::read(edit::Source {
+        text,
+        syntax,
+        newline: "\n",
+        shared: false,
+    })
 }
 
 /// The kind of an object, if it is one that the tool knows.
@@ -541,60 +490,4 @@ fn twice(node: &Node<'_>, key: &str) -> Option<(usize, usize)> {
     let entries = node.entries().iter().map(|e| &e.value);
     let items = node.items().iter().map(|i| &i.node);
     entries.chain(items).find_map(|n| twice(n, key))
-}
-
-/// The object in a value, or the failure with its place.
-///
-/// # Errors
-///
-/// When the value is no object of a known kind.
-pub fn object(value: Value, name: &str, line: usize) -> Result<Object, StoreError> {
-    Object::new(value).map_err(|e: ObjectError| {
-        StoreError::new(
-            StoreErrorKind::Failed,
-            format!("cannot read the object at `{name}:{line}`: {e}"),
-        )
-        .hint(LEAVE_OUT)
-    })
-}
-
-/// The edits' way from a text that was cut out to the object in it.
-#[must_use]
-pub fn prefix(list: Option<&List>, located: &Located, text: &str) -> FieldPath {
-    match (list, located.item) {
-        (Some(list), Some(index)) if located.cut.is_none() => list.path.item(index),
-        (Some(_), Some(_)) if text.trim_start().starts_with('-') => FieldPath::root().item(0),
-        _ => FieldPath::root(),
-    }
-}
-
-/// The value of an object in the value of its document.
-#[must_use]
-pub fn in_document<'v>(
-    document: &'v Value,
-    list: Option<&List>,
-    item: Option<usize>,
-) -> Option<&'v Value> {
-    let (Some(list), Some(index)) = (list, item) else {
-        return Some(document);
-    };
-    let items = list
-        .path
-        .steps()
-        .iter()
-        .try_fold(document, |v, step| match step {
-            Step::Key(key) => v.get(key),
-            Step::Index(index) => v.get(index),
-        });
-    items?.get(index)
-}
-
-/// Both places of an object that is there twice.
-#[must_use]
-pub fn duplicate(id: &ObjectId, first: &str, second: &str) -> StoreError {
-    StoreError::new(
-        StoreErrorKind::Failed,
-        format!("{id} is there twice: `{first}` and `{second}`"),
-    )
-    .hint("remove one of the two, or point `--manifests` at a folder that holds only one of them")
 }

@@ -14,9 +14,8 @@ use crate::store::{StoreError, StoreErrorKind};
 
 use super::documents;
 use super::edit::{self, Source, Splice, Syntax, print};
-use super::picture::{Document, Form, Located, Picture};
+use super::picture::{Document, Form, List, Located, Picture};
 use super::place::failed_at;
-use super::read;
 use super::value;
 
 /// What is to become of a file's objects.
@@ -204,7 +203,7 @@ impl Rewriter<'_> {
             return Ok(edits.to_vec());
         }
         let list = self.document.list.as_ref();
-        let value = read::in_document(document, list, located.item).unwrap_or(&Value::Null);
+        let value = in_document(document, list, located.item).unwrap_or(&Value::Null);
         v1::edits(value, edits, self.version)
             .map_err(|e| self.wrong(&format!("{}: {e}", located.id), 0))
     }
@@ -229,7 +228,7 @@ impl Rewriter<'_> {
         for (located, edits) in edits {
             let range = self.within(located.cut.clone().unwrap_or_default());
             let text = self.text.get(range.clone()).unwrap_or_default();
-            let prefix = read::prefix(list, located, text);
+            let prefix = prefix(list, located, text);
             let edits: Vec<_> = edits.iter().map(|e| e.below(&prefix)).collect();
             let text = edit::apply(self.source(text, shared), &edits)
                 .map_err(|e| self.refused(&located.id, e, range.start))?;
@@ -451,4 +450,33 @@ fn same_documents(picture: &Picture, texts: &[String], text: &str) -> Result<(),
             _ => return Err(failed()),
         }
     }
+}
+
+/// The edits' way from a text that was cut out to the object in it.
+fn prefix(list: Option<&List>, located: &Located, text: &str) -> FieldPath {
+    match (list, located.item) {
+        (Some(list), Some(index)) if located.cut.is_none() => list.path.item(index),
+        (Some(_), Some(_)) if text.trim_start().starts_with('-') => FieldPath::root().item(0),
+        _ => FieldPath::root(),
+    }
+}
+
+/// The value of an object in the value of its document.
+fn in_document<'v>(
+    document: &'v Value,
+    list: Option<&List>,
+    item: Option<usize>,
+) -> Option<&'v Value> {
+    let (Some(list), Some(index)) = (list, item) else {
+        return Some(document);
+    };
+    let items = list
+        .path
+        .steps()
+        .iter()
+        .try_fold(document, |v, step| match step {
+            Step::Key(key) => v.get(key),
+            Step::Index(index) => v.get(index),
+        });
+    items?.get(index)
 }

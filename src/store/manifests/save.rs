@@ -16,57 +16,86 @@ use super::read::lower;
 
 const PREFIX: &str = ".calicoctl-protect-";
 
-/// Replaces a file, if it still holds `old`. Mode and, where possible, owner stay.
+/// New contents that are on disk under another name, or another end of a file.
+#[derive(Debug)]
+pub struct Staged(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// Nothing is to be done.
+    Same,
+    /// Takes the place of a file.
+    Replacement(NamedTempFile),
+    /// Becomes a new file.
+    New(NamedTempFile),
+    /// The file goes.
+    Gone,
+}
+
+/// Brings what is to replace a file to disk. Mode and, where possible, owner will stay.
 ///
 /// # Errors
 ///
 /// A conflict when the file has changed; otherwise a failure to write.
-pub fn replace(source: &Source, old: &[u8], new: &[u8]) -> Result<(), StoreError> {
+pub fn replace(source: &Source, old: &[u8], new: &[u8]) -> Result<Staged, StoreError> {
     unchanged(source, old)?;
     let failed = |e: io::Error| cannot_write(&source.name, &e);
     let before = fs::metadata(&source.path).map_err(failed)?;
-    let file = temporary(&source.path, new, Some(before.permissions())).map_err(failed)?;
-    keep_owner(file.as_file(), &before);
-    // Giving a file another owner may take mode bits away.
-    file.as_file()
-        .set_permissions(before.permissions())
-        .map_err(failed)?;
-    unchanged(source, old)?;
-    file.persist(&source.path).map_err(|e| failed(e.error))?;
-    sync_folder(&source.path);
-    Ok(())
+    let file = temporary(&source.path, new, Some(&before)).map_err(failed)?;
+    Ok(Staged(Kind::Replacement(file)))
 }
 
-/// Makes a file that is not there.
+/// Brings a new file to disk.
 ///
 /// # Errors
 ///
-/// A conflict when there is a file of this name; otherwise a failure to write.
-pub fn create(source: &Source, new: &[u8]) -> Result<(), StoreError> {
-    let failed = |e: io::Error| match e.kind() {
-        io::ErrorKind::AlreadyExists => conflict(format!(
-            "`{}` was made by somebody else meanwhile",
-            source.name
-        )),
-        _ => cannot_write(&source.name, &e),
-    };
-    let file = temporary(&source.path, new, None).map_err(failed)?;
-    file.persist_noclobber(&source.path)
-        .map_err(|e| failed(e.error))?;
-    sync_folder(&source.path);
-    Ok(())
+/// When it cannot be written.
+pub fn create(source: &Source, new: &[u8]) -> Result<Staged, StoreError> {
+    let file = temporary(&source.path, new, None).map_err(|e| cannot_write(&source.name, &e))?;
+    Ok(Staged(Kind::New(file)))
 }
 
-/// Removes a file, if it still holds `old`.
-///
-/// # Errors
-///
-/// A conflict when the file has changed; otherwise a failure to remove it.
-pub fn remove(source: &Source, old: &[u8]) -> Result<(), StoreError> {
-    unchanged(source, old)?;
-    fs::remove_file(&source.path).map_err(|e| cannot_write(&source.name, &e))?;
-    sync_folder(&source.path);
-    Ok(())
+impl Staged {
+    /// For a file that stays as it is.
+    #[must_use]
+    pub fn same() -> Self {
+        Self(Kind::Same)
+    }
+
+    /// For a file that goes.
+    #[must_use]
+    pub fn gone() -> Self {
+        Self(Kind::Gone)
+    }
+
+    /// Takes the place of the file, if that still holds `old`.
+    ///
+    /// # Errors
+    ///
+    /// A conflict when the file has changed, or a new one has been made meanwhile; otherwise a
+    /// failure to write.
+    pub fn take_place(self, source: &Source, old: Option<&[u8]>) -> Result<(), StoreError> {
+        let failed = |e: io::Error| cannot_write(&source.name, &e);
+        if let Some(old) = old {
+            unchanged(source, old)?;
+        }
+        match self.0 {
+            Kind::Same => Ok(()),
+            Kind::Replacement(file) => {
+                file.persist(&source.path).map_err(|e| failed(e.error))?;
+                Ok(())
+            }
+            Kind::New(file) => match file.persist_noclobber(&source.path) {
+                Ok(_) => Ok(()),
+                Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Err(conflict(format!(
+                    "`{}` was made by somebody else meanwhile",
+                    source.name
+                ))),
+                Err(e) => Err(failed(e.error)),
+            },
+            Kind::Gone => fs::remove_file(&source.path).map_err(failed),
+        }
+    }
 }
 
 /// Checks that a file holds what was read.
@@ -116,12 +145,12 @@ fn cannot_write(name: &str, error: &io::Error) -> StoreError {
 fn temporary(
     path: &Path,
     contents: &[u8],
-    permissions: Option<fs::Permissions>,
+    before: Option<&fs::Metadata>,
 ) -> io::Result<NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX);
-    if let Some(permissions) = permissions.or_else(usual) {
+    if let Some(permissions) = before.map(fs::Metadata::permissions).or_else(usual) {
         builder.permissions(permissions);
     }
     // The path in an error of `tempfile` is that of the hidden file, which nobody knows.
@@ -131,6 +160,11 @@ fn temporary(
     };
     let mut file = builder.tempfile_in(folder).map_err(plain)?;
     file.write_all(contents)?;
+    if let Some(before) = before {
+        keep_owner(file.as_file(), before);
+        // Giving a file another owner may take mode bits away, and the user's mask does.
+        file.as_file().set_permissions(before.permissions())?;
+    }
     file.as_file().sync_all()?;
     Ok(file)
 }
@@ -164,9 +198,10 @@ fn keep_owner(file: &File, before: &fs::Metadata) {
 #[cfg(not(unix))]
 fn keep_owner(_: &File, _: &fs::Metadata) {}
 
-/// Makes a new name durable. Not every file system can; the file itself is durable already.
-fn sync_folder(path: &Path) {
-    if let Some(folder) = path.parent().and_then(|p| File::open(p).ok()) {
+/// Makes new names in a folder durable. Not every file system can; the files themselves are durable
+/// already.
+pub fn sync(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
         drop(folder.sync_all());
     }
 }

@@ -273,7 +273,10 @@ impl<'t> Document<'t> {
 
     /// Puts a value in the place of another.
     fn replace(&self, way: &Way<'_, 't>, node: &Node<'t>, value: &Value) -> Vec<Splice> {
-        let printer = self.printer(way);
+        let printer = Printer {
+            replacing: true,
+            ..self.printer(way)
+        };
         let (parent, entry) = match way.last() {
             Some((parent, index)) => (Some(*parent), parent.entries().get(*index)),
             None => (None, None),
@@ -427,6 +430,7 @@ impl<'t> Document<'t> {
             newline,
             step: 2,
             list_step: 0,
+            replacing: false,
         };
         let near = way.iter().rev().map(|(node, _)| *node);
         let parts = || near.clone().chain([self.root()]);
@@ -479,5 +483,7 @@ fn nested<'s>(steps: impl DoubleEndedIterator<Item = &'s Step>, value: &Value) -
         })
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,8 @@ pub struct Printer<'t> {
     pub step: usize,
     /// How far the dashes of a list are indented below its key.
     pub list_step: usize,
+    /// Whether the neighbour is what stood in this very place, whose quotes stay.
+    pub replacing: bool,
 }
 
 /// The maps whose values are strings to every reader, and are therefore always quoted.
@@ -49,7 +51,9 @@ impl Printer<'_> {
                 // Quotes that a neighbour cannot do without say nothing about its author's taste.
                 let style = match like.map(|n| &n.kind) {
                     Some(NodeKind::Scalar(Style::Double | Style::Single, needed))
-                        if !scalar::plain_safe(needed) =>
+                        if !self.replacing
+                            && scalar::plain_safe(text)
+                            && !scalar::plain_safe(needed) =>
                     {
                         None
                     }

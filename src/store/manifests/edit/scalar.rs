@@ -26,14 +26,14 @@ pub fn plain_safe(text: &str) -> bool {
 /// Whether a string may stand without quotes where its neighbours do: as [`plain_safe`], but with
 /// blanks and signs inside as selectors have them.
 fn plain_possible(text: &str, flow: bool) -> bool {
-    plain_safe(text)
-        || (text.starts_with(|c: char| c.is_ascii_alphabetic())
-            && text.chars().all(|c| c == ' ' || c.is_ascii_graphic())
-            && !text.contains(": ")
-            && !text.contains(" #")
-            && !text.ends_with([':', ' '])
-            && !(flow && text.contains([',', '[', ']', '{', '}', ':', '?']))
-            && !is_word(text))
+    if plain_safe(text) {
+        return true;
+    }
+    let letter = text.starts_with(|c: char| c.is_ascii_alphabetic());
+    let readable = text.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+    let comment_or_key = text.contains(": ") || text.contains(" #") || text.ends_with([':', ' ']);
+    let flow_sign = flow && text.contains([',', '[', ']', '{', '}', ':', '?']);
+    letter && readable && !comment_or_key && !flow_sign && !is_word(text)
 }
 
 fn is_word(text: &str) -> bool {

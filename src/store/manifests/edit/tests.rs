@@ -53,14 +53,14 @@ fn edit(text: &str, edit: &FieldEdit) -> Result<String, Refused> {
     apply(source(text, syntax), std::slice::from_ref(edit))
 }
 
-fn at<'v>(value: &'v Value, path: &FieldPath) -> Option<&'v Value> {
+pub(super) fn at<'v>(value: &'v Value, path: &FieldPath) -> Option<&'v Value> {
     path.steps().iter().try_fold(value, |v, step| match step {
         Step::Key(key) => v.get(key),
         Step::Index(index) => v.get(index),
     })
 }
 
-fn opposite(value: &Value, edit: &FieldEdit) -> FieldEdit {
+pub(super) fn opposite(value: &Value, edit: &FieldEdit) -> FieldEdit {
     match edit {
         FieldEdit::Set { path, .. } => match at(value, path) {
             Some(old) => FieldEdit::Set {
@@ -376,6 +376,11 @@ fn values_are_replaced_in_their_style() {
         "spec:\n  selector: a == 'b'\n",
         &set("spec/selector", json!("has(a)")),
         "spec:\n  selector: has(a)\n",
+    );
+    both_ways(
+        "spec:\n  selector: 'has(b)'\n",
+        &set("spec/selector", json!("worker")),
+        "spec:\n  selector: 'worker'\n",
     );
     both_ways(
         "metadata:\n  labels:\n    role: master\n",
