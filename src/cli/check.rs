@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
+use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::args::{Format, Global};
@@ -177,25 +178,44 @@ fn leak_text(leak: &Leak) -> String {
     )
 }
 
-/// A set as a few networks.
+/// A set for people: a few networks, or everybody but a few.
 #[must_use]
 pub fn addresses(set: &Addresses) -> String {
-    if set.contains_all(&Addresses::all()) {
-        return "everybody".to_owned();
-    }
-    for (ipv6, name) in [(false, "all of IPv4"), (true, "all of IPv6")] {
-        let family = Addresses::family(ipv6);
-        if set.contains_all(&family) && family.contains_all(set) {
-            return name.to_owned();
+    let families = [(false, "IPv4"), (true, "IPv6")].map(|(ipv6, name)| {
+        let part = set.only(ipv6);
+        let rest = Addresses::family(ipv6).difference(&part);
+        let outside: Vec<IpNet> = rest
+            .nets()
+            .filter(|net| !net.addr().is_loopback())
+            .take(MANY)
+            .collect();
+        match (part.is_empty(), outside.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(format!("everybody over {name}")),
+            (false, false) if outside.len() < part.nets().take(MANY).count() => Some(format!(
+                "everybody over {name} but {}",
+                networks(outside.into_iter())
+            )),
+            (false, false) => Some(networks(part.nets())),
         }
-    }
+    });
+    let said: Vec<String> = families.into_iter().flatten().collect();
+    said.join(", ")
+}
+
+/// More networks than anybody reads.
+const MANY: usize = 1000;
+
+fn networks(mut nets: impl Iterator<Item = IpNet>) -> String {
     const SHOWN: usize = 4;
-    let mut nets = set.nets();
-    let shown: Vec<String> = nets
-        .by_ref()
-        .take(SHOWN)
-        .map(|net| net.to_string())
-        .collect();
+    let plain = |net: IpNet| {
+        if net.prefix_len() == net.max_prefix_len() {
+            net.addr().to_string()
+        } else {
+            net.to_string()
+        }
+    };
+    let shown: Vec<String> = nets.by_ref().take(SHOWN).map(plain).collect();
     match nets.count() {
         0 => shown.join(", "),
         more => format!("{} and {}", shown.join(", "), counted(more, "more network")),

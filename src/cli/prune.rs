@@ -37,14 +37,24 @@ pub struct PruneArgs {
 }
 
 /// Put ports back into Felix's failsafe lists: the opposite of `prune`
+///
+/// What calicoctl-protect took out comes back as it was. A list that it took nothing out of stays
+/// as it is, unless --add.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   calicoctl-protect restore etcd
-  calicoctl-protect restore tcp/22 --direction inbound --node w1")]
+
+  # a port that somebody took out by hand, on one node
+  calicoctl-protect restore tcp/22 --direction inbound --node w1 --add")]
 pub struct RestoreArgs {
     #[command(flatten)]
     ports: PortArgs,
+
+    /// Put the ports into lists that calicoctl-protect did not take them out of, too
+    #[arg(long)]
+    add: bool,
+
     #[command(flatten)]
     pub(super) writing: Writing,
 }
@@ -77,7 +87,7 @@ enum DirectionArg {
 }
 
 impl PortArgs {
-    fn resolve(&self, keep_nets: &[String]) -> Result<Failsafes, CliError> {
+    fn resolve(&self, keep_nets: &[String], add: bool) -> Result<Failsafes, CliError> {
         Ok(Failsafes {
             ports: self
                 .ports
@@ -91,6 +101,7 @@ impl PortArgs {
             },
             nodes: self.nodes.clone(),
             keep_nets: nets(keep_nets)?,
+            add,
         })
     }
 }
@@ -116,7 +127,7 @@ impl PruneArgs {
     ///
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
-        let intent = self.ports.resolve(&self.keep_nets)?;
+        let intent = self.ports.resolve(&self.keep_nets, false)?;
         Ok(Order::new("prune", Course::Forward, move |draft| {
             prune(draft, &intent)
         }))
@@ -130,7 +141,7 @@ impl RestoreArgs {
     ///
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
-        let intent = self.ports.resolve(&[])?;
+        let intent = self.ports.resolve(&[], self.add)?;
         Ok(Order::new("restore", Course::Backward, move |draft| {
             restore(draft, &intent)
         }))

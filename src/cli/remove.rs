@@ -49,6 +49,7 @@ impl RemoveArgs {
             directions: Direction::BOTH.to_vec(),
             nodes: Vec::new(),
             keep_nets: Vec::new(),
+            add: false,
         });
         let intent = RemoveServer {
             server,

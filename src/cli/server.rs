@@ -150,6 +150,7 @@ impl ServerArgs {
                     directions: Direction::BOTH.to_vec(),
                     nodes: Vec::new(),
                     keep_nets: Vec::new(),
+                    add: false,
                 },
             )
         }))

@@ -88,11 +88,14 @@ fn server_text(text: &mut String, server: &ServerStatus, open_to: &[OpenTo]) {
         Verdict::Open | Verdict::LockedOut => RED,
     };
     let ports: Vec<String> = server.ports.iter().map(ToString::to_string).collect();
+    let ports = match ports.as_slice() {
+        [] => "ports unknown".to_owned(),
+        ports => ports.join(", "),
+    };
     let _ = writeln!(
         text,
-        "{BOLD}{}{BOLD:#}  {}  {style}{}{style:#}",
+        "{BOLD}{}{BOLD:#}  {ports}  {style}{}{style:#}",
         server.server.as_str(),
-        ports.join(", "),
         server.verdict.word()
     );
     let mut row = |name: &str, value: String| {

@@ -202,9 +202,7 @@ pub fn revoke(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError
 }
 
 fn check(draft: &Draft<'_>, intent: &Clients, verb: &str) -> Result<(), RecipeError> {
-    if policies::find(draft.snapshot(), &intent.server).is_none() {
-        policies::ports_of(draft.snapshot(), &intent.server)?;
-    }
+    policies::check_known(draft.snapshot(), &intent.server)?;
     if intent.is_empty() {
         return Err(RecipeError::usage(format!(
             "who is to be {verb}? no client of `{}` is given",

@@ -1,8 +1,12 @@
 //! The recipe's policies: their content, and how they are known again.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
+use super::workloads::pod_labels;
 use super::{RecipeError, marks};
+use crate::calico::endpoint::pod_label_path;
 use crate::calico::names::ServerName;
 use crate::calico::policy::{Action, DEFAULT_TIER, PolicySpec, PolicyType, policy_spec};
 use crate::calico::{Kind, Object, ObjectId, PortMatch, ServerPort, Snapshot, Transport, Version};
@@ -245,28 +249,51 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
     })
 }
 
-/// Names of all servers that a snapshot has protect policies for.
+/// Servers that a snapshot has any part of a protection for: a policy, a protected label or a
+/// client label.
 #[must_use]
-pub fn protected_servers(snapshot: &Snapshot) -> Vec<ServerName> {
-    let mut names: Vec<ServerName> = snapshot
-        .of(Kind::GlobalNetworkPolicy)
-        .filter_map(|policy| {
-            let tier = policy.spec_str("tier").unwrap_or(DEFAULT_TIER);
-            let name = policy.name();
-            let plain = name
-                .strip_prefix(tier)
-                .and_then(|n| n.strip_prefix('.'))
-                .unwrap_or(name);
-            plain
-                .strip_prefix("protected-")?
-                .strip_suffix("-server")?
-                .parse()
-                .ok()
-        })
-        .collect();
-    names.sort();
-    names.dedup();
+pub fn servers_here(snapshot: &Snapshot) -> BTreeSet<ServerName> {
+    let mut names = BTreeSet::new();
+    for stored in snapshot.all() {
+        let object = &stored.object;
+        let mut add = |key: &str| names.extend(server_of_label(key));
+        object.labels().for_each(|(key, _)| add(key));
+        if let Some(path) = pod_label_path(object.id().kind) {
+            pod_labels(object, &path).keys().for_each(|key| add(key));
+        }
+        if object.id().kind == Kind::GlobalNetworkPolicy {
+            let tier = object.spec_str("tier").unwrap_or(DEFAULT_TIER);
+            let name = object.name();
+            let plain = name.strip_prefix(tier).and_then(|n| n.strip_prefix('.'));
+            add(plain.unwrap_or(name));
+        }
+    }
     names
+}
+
+/// The server that a label of the recipe, or a protect policy, is about.
+fn server_of_label(key: &str) -> Option<ServerName> {
+    let protected = key
+        .strip_prefix("protected-")
+        .and_then(|k| k.strip_suffix("-server"));
+    let allowed = || {
+        key.strip_prefix("allowed-")
+            .and_then(|k| k.strip_suffix("-client"))
+    };
+    protected.or_else(allowed)?.parse().ok()
+}
+
+/// Checks that a server is one of the catalogue, or one that the snapshot knows in any part.
+///
+/// # Errors
+///
+/// When it is neither.
+pub fn check_known(snapshot: &Snapshot, server: &ServerName) -> Result<(), RecipeError> {
+    if super::catalogue::known(server.as_str()).is_some() || servers_here(snapshot).contains(server)
+    {
+        return Ok(());
+    }
+    Err(unknown_server(snapshot, server))
 }
 
 /// The ports of a server: those that its policy names, else those that the catalogue knows.
@@ -281,25 +308,22 @@ pub fn ports_of(snapshot: &Snapshot, server: &ServerName) -> Result<Vec<ServerPo
     }
     match super::catalogue::known(server.as_str()) {
         Some(known) => Ok(known.ports.to_vec()),
-        None => Err(unknown_server(server)),
+        None => Err(unknown_server(snapshot, server)),
     }
 }
 
 /// The error for a name that neither the cluster nor the catalogue knows.
-#[must_use]
-pub fn unknown_server(server: &ServerName) -> RecipeError {
-    let error = RecipeError::usage(format!("unknown server `{}`", server.as_str()));
-    let similar = super::catalogue::similar_names(server.as_str());
-    match similar.first() {
-        Some(best) => error.hint(format!(
-            "did you mean `{best}`? else name its ports: `server {} --port tcp/PORT`",
-            server.as_str()
-        )),
-        None => error.hint(format!(
-            "name its ports: `server {} --port tcp/PORT`",
-            server.as_str()
-        )),
-    }
+fn unknown_server(snapshot: &Snapshot, server: &ServerName) -> RecipeError {
+    let name = server.as_str();
+    let here = servers_here(snapshot);
+    let mut similar = super::catalogue::similar_names(name);
+    let close = |known: &&ServerName| super::catalogue::distance(name, known.as_str()) <= 2;
+    similar.extend(here.iter().filter(close).map(ServerName::as_str));
+    let new = format!("a server of your own begins with `server {name} --port tcp/PORT`");
+    RecipeError::usage(format!("unknown server `{name}`")).hint(match similar.first() {
+        Some(best) => format!("did you mean `{best}`? {new}"),
+        None => new,
+    })
 }
 
 /// A whole number is written without a fraction, as people do.

@@ -35,9 +35,7 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
         .filter(|o| LABELLED.contains(&o.id().kind) && is_labelled(o, &label))
         .cloned()
         .collect();
-    if policy.is_none() && labelled.is_empty() {
-        policies::ports_of(draft.snapshot(), server)?;
-    }
+    policies::check_known(draft.snapshot(), server)?;
     let ours_alone =
         |object: &Object| ours || marks::has_label(object, &label) || marks::is_created(object);
     let allow_ours = allow_is_ours(draft);

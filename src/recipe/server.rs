@@ -586,7 +586,10 @@ impl Labelling<'_> {
                     "{id} carries `{DEFAULT_ALLOW}`, which lets everybody in behind the protect policy: `{}` stays open there",
                     self.server.as_str()
                 ),
-                Some(format!("take the label away, or protect it without `--approach deny-by-default`")),
+                Some(
+                    "take the label away, or protect it without `--approach deny-by-default`"
+                        .to_owned(),
+                ),
             );
         }
     }

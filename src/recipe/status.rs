@@ -126,34 +126,15 @@ pub fn status(
     let layers = FailsafeLayers::read(snapshot);
     let servers = match server {
         Some(server) => {
-            policies::ports_of(snapshot, server)?;
+            policies::check_known(snapshot, server)?;
             vec![server.clone()]
         }
-        None => known_servers(snapshot),
+        None => policies::servers_here(snapshot).into_iter().collect(),
     };
     Ok(servers
         .into_iter()
         .map(|server| of_server(snapshot, &hosts, &layers, server))
         .collect())
-}
-
-/// Servers with a policy, a protected label or a client label somewhere.
-fn known_servers(snapshot: &Snapshot) -> Vec<ServerName> {
-    let mut names: BTreeSet<ServerName> =
-        policies::protected_servers(snapshot).into_iter().collect();
-    for stored in snapshot.all() {
-        for (key, _) in stored.object.labels() {
-            let name = key
-                .strip_prefix("protected-")
-                .and_then(|k| k.strip_suffix("-server"))
-                .or_else(|| {
-                    key.strip_prefix("allowed-")
-                        .and_then(|k| k.strip_suffix("-client"))
-                });
-            names.extend(name.and_then(|n| n.parse().ok()));
-        }
-    }
-    names.into_iter().collect()
 }
 
 fn of_server(

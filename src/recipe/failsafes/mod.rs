@@ -6,10 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
+use serde_json::Value;
 
 use super::hosts::{HostView, Hosts, NodeChoice};
 use super::{RecipeError, marks, policies};
-use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, FailsafeSource};
+use crate::calico::felix::{
+    Direction, Effective, Failsafe, FailsafeLayers, FailsafeSource, parse_list,
+};
 use crate::calico::names::ServerName;
 use crate::calico::{Kind, Object, ObjectId, ServerPort, Snapshot, Transport};
 use crate::selector::Selector;
@@ -41,6 +44,8 @@ pub struct Failsafes {
     pub nodes: Vec<String>,
     /// Networks that stay open (pruning only): entries are narrowed instead of removed.
     pub keep_nets: Vec<IpNet>,
+    /// Whether ports are put into lists that nothing was pruned from, too (restoring only).
+    pub add: bool,
 }
 
 /// The distinct lists in force, each with the hosts that it is in force on.
@@ -135,29 +140,28 @@ fn chosen_hosts<'h>(
     })
 }
 
-/// The FelixConfigurations to change so that a list changes on the chosen hosts: the deciding one,
-/// or `node.<name>` of each when single hosts are meant.
+/// The FelixConfigurations to change so that a list becomes `wanted` on the chosen hosts: the
+/// deciding one, or `node.<name>` of each when single hosts are meant.
 fn places(
     list: &Effective,
     hosts: &[String],
     intent: &Failsafes,
-    ports: &[ServerPort],
+    wanted: &[Value],
 ) -> Result<Vec<ObjectId>, RecipeError> {
     if let FailsafeSource::Environment {
         workload, variable, ..
     } = &list.source
     {
-        let left = list.entries.iter().filter(|f| !ports.contains(&f.port));
         let namespace = workload.namespace.as_deref().unwrap_or_default();
         return Err(RecipeError::failed(format!(
             "the failsafe list is set by `{variable}` of {workload}, above all of Calico's API"
         ))
-        .detail(["no FelixConfiguration can change it: the port would stay open".to_owned()])
+        .detail(["no FelixConfiguration can change it: the port would stay as it is".to_owned()])
         .hint(format!(
             "change the variable: `kubectl -n {namespace} set env {}/{} {variable}={}`",
             workload.kind.name().to_lowercase(),
             workload.name,
-            text_list(left)
+            as_text(wanted)
         )));
     }
     let configuration = |name: &str| ObjectId::global(Kind::FelixConfiguration, name);
@@ -169,6 +173,26 @@ fn places(
         .iter()
         .map(|host| configuration(&format!("node.{host}")))
         .collect())
+}
+
+/// The entries of a list as FelixConfiguration holds them.
+fn values(list: &Effective) -> Vec<Value> {
+    list.entries.iter().map(|f| f.to_value()).collect()
+}
+
+/// Entries in the text form of an annotation.
+fn as_text(entries: &[Value]) -> String {
+    let read: Vec<Failsafe> = entries
+        .iter()
+        .filter_map(|entry| Failsafe::from_value(entry).ok())
+        .collect();
+    text_list(&read)
+}
+
+/// The text of an annotation as entries.
+fn from_text(text: &str) -> Vec<Value> {
+    let list = parse_list(text).ok().flatten().unwrap_or_default();
+    list.iter().map(|f| f.to_value()).collect()
 }
 
 /// A FelixConfiguration to change, made where it is not there.

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::memory::{Memory, Pruned};
 use super::{
-    Failsafes, asked_ports, chosen_hosts, configuration, deciding_annotation, effective_lists,
-    listed, places, readable_layers, text_list,
+    Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
+    effective_lists, listed, places, readable_layers, values,
 };
-use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, parse_list};
+use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers};
 use crate::calico::{Kind, Object, ObjectId, ServerPort};
 use crate::recipe::hosts::Hosts;
 use crate::recipe::{Draft, Importance, RecipeError, Stage};
@@ -44,7 +44,9 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
             .filter(|(list, _)| list.entries.iter().any(changes))
         {
             found = true;
-            for id in places(list, names, intent, &ports)? {
+            let mut left = values(list);
+            Pruned::default().take_out(&mut left, &ports, &intent.keep_nets);
+            for id in places(list, names, intent, &left)? {
                 wanted
                     .entry(id)
                     .or_default()
@@ -97,10 +99,9 @@ fn pruned(
             text: text.clone(),
             removed: Vec::new(),
         });
-        let from_effective = || effective.entries.iter().map(|f| f.to_value()).collect();
         let mut entries = match annotation {
-            Some(_) => from_effective(),
-            None => field.unwrap_or_else(from_effective),
+            Some(_) => values(effective),
+            None => field.unwrap_or_else(|| values(effective)),
         };
         pruned.take_out(&mut entries, ports, &intent.keep_nets);
         match annotation {
@@ -110,21 +111,6 @@ fn pruned(
     }
     memory.write(&mut object);
     object
-}
-
-/// Entries in the text form of an annotation.
-pub fn as_text(entries: &[Value]) -> String {
-    let read: Vec<Failsafe> = entries
-        .iter()
-        .filter_map(|entry| Failsafe::from_value(entry).ok())
-        .collect();
-    text_list(&read)
-}
-
-/// The text of an annotation as entries.
-pub fn from_text(text: &str) -> Vec<Value> {
-    let list = parse_list(text).ok().flatten().unwrap_or_default();
-    list.iter().map(|f| f.to_value()).collect()
 }
 
 fn note_nothing(

@@ -1,22 +1,22 @@
 //! Putting ports back into the failsafe lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::memory::Memory;
-use super::prune::{as_text, from_text};
 use super::{
-    Failsafes, asked_ports, chosen_hosts, configuration, deciding_annotation, effective_lists,
-    listed, node_matches, places, readable_layers,
+    Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
+    effective_lists, from_text, listed, node_matches, places, readable_layers, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
 use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Version};
 use crate::recipe::hosts::Hosts;
 use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
 
-/// Drafts the opposite of [`super::prune`]: what was pruned comes back as it was; a port that
-/// nobody pruned is added to the list that decides.
+/// Drafts the opposite of [`super::prune`]: what was pruned comes back as it was. A port that
+/// nobody pruned is added to the lists that decide only where the intent says so: otherwise a
+/// second run, or the opposite of a pruning that found nothing, would open it.
 ///
 /// # Errors
 ///
@@ -32,17 +32,29 @@ pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeEr
         .filter(|c| c.annotation(marks::PRUNED).is_some() && concerns(c.name(), intent))
         .map(|c| c.id().clone())
         .collect();
-    let mut remembered = false;
+    let mut back: BTreeMap<Direction, BTreeSet<ServerPort>> = BTreeMap::new();
     for id in &remembering {
         for direction in &intent.directions {
-            remembered |= put_back(draft, id, *direction, &ports);
+            let ports = put_back(draft, id, *direction, &ports);
+            back.entry(*direction).or_default().extend(ports);
         }
         drop_if_emptied(draft, id);
     }
-    if !remembered {
-        for direction in &intent.directions {
-            let lists = effective_lists(&layers, *direction, &chosen);
-            add_missing(draft, &lists, *direction, &ports, intent)?;
+    for direction in &intent.directions {
+        let back = back.remove(direction).unwrap_or_default();
+        let others: Vec<ServerPort> = ports
+            .iter()
+            .copied()
+            .filter(|p| !back.contains(p))
+            .collect();
+        if others.is_empty() {
+            continue;
+        }
+        let lists = effective_lists(&layers, *direction, &chosen);
+        if intent.add {
+            add_missing(draft, &lists, *direction, &others, intent)?;
+        } else {
+            note_not_pruned(draft, &lists, *direction, &others);
         }
     }
     Ok(())
@@ -53,19 +65,19 @@ fn concerns(configuration: &str, intent: &Failsafes) -> bool {
     intent.nodes.is_empty() || configuration.strip_prefix("node.").is_some_and(named)
 }
 
-/// Puts remembered entries back; tells whether there were any.
+/// Puts remembered entries back; returns the ports that came back.
 fn put_back(
     draft: &mut Draft<'_>,
     id: &ObjectId,
     direction: Direction,
     ports: &[ServerPort],
-) -> bool {
+) -> Vec<ServerPort> {
     let Some(mut object) = draft.current(id).cloned() else {
-        return false;
+        return Vec::new();
     };
     let mut memory = Memory::read(&object);
     let Some(pruned) = memory.list(direction) else {
-        return false;
+        return Vec::new();
     };
     let annotation =
         override_annotation(&object, direction).map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -79,7 +91,7 @@ fn put_back(
     };
     let back = pruned.put_back(&mut entries, ports);
     if back.is_empty() {
-        return false;
+        return back;
     }
     let (absent, text) = (pruned.absent, pruned.text.clone());
     let complete = pruned.removed.is_empty();
@@ -103,7 +115,7 @@ fn put_back(
         object,
         format!("{direction} failsafe for {} again", listed(&back)),
     );
-    true
+    back
 }
 
 /// Whether a list is the one that decides without the field: then the field goes away, so that
@@ -150,6 +162,12 @@ fn drop_if_emptied(draft: &mut Draft<'_>, id: &ObjectId) {
     }
 }
 
+/// Ports that a list does not open to everybody.
+fn closed(list: &Effective, ports: &[ServerPort]) -> Vec<ServerPort> {
+    let closed = |port: &&ServerPort| list.of(**port).all(|f| f.net.is_some());
+    ports.iter().filter(closed).copied().collect()
+}
+
 /// Adds ports that nobody remembers having pruned to the layer that decides.
 fn add_missing(
     draft: &mut Draft<'_>,
@@ -159,34 +177,67 @@ fn add_missing(
     intent: &Failsafes,
 ) -> Result<(), RecipeError> {
     let mut nothing = true;
+    let version = draft.snapshot().version();
     for (list, names) in lists {
-        let closed = |port: &&ServerPort| list.of(**port).all(|f| f.net.is_some());
-        let missing: Vec<ServerPort> = ports.iter().filter(closed).copied().collect();
+        let missing = closed(list, ports);
         if missing.is_empty() {
             continue;
         }
         nothing = false;
-        for id in places(list, names, intent, &[])? {
+        let mut wanted = values(list);
+        add(&mut wanted, &missing, direction, version);
+        for id in places(list, names, intent, &wanted)? {
             let object = configuration(draft, &id);
-            let object = with_ports(
-                object,
-                list,
-                direction,
-                &missing,
-                draft.snapshot().version(),
-            );
+            let object = with_ports(object, list, direction, &missing, version);
             let why = format!("{direction} failsafe for {}", listed(&missing));
             draft.put(Stage::Failsafes, object, why);
         }
     }
     if nothing {
-        draft.note(
-            Importance::Note,
-            format!("nothing to restore {direction}: {} is there", listed(ports)),
-            None,
-        );
+        note_there(draft, direction, ports);
     }
     Ok(())
+}
+
+fn note_there(draft: &mut Draft<'_>, direction: Direction, ports: &[ServerPort]) {
+    let verb = if ports.len() == 1 { "is" } else { "are" };
+    draft.note(
+        Importance::Note,
+        format!(
+            "nothing to restore {direction}: {} {verb} there",
+            listed(ports)
+        ),
+        None,
+    );
+}
+
+/// Says which lists lack a port that was not pruned from them: they stay as they are.
+fn note_not_pruned(
+    draft: &mut Draft<'_>,
+    lists: &BTreeMap<Effective, Vec<String>>,
+    direction: Direction,
+    ports: &[ServerPort],
+) {
+    let mut nothing = true;
+    for list in lists.keys() {
+        let missing = closed(list, ports);
+        if missing.is_empty() {
+            continue;
+        }
+        nothing = false;
+        draft.note(
+            Importance::Note,
+            format!(
+                "nothing to restore {direction}: calicoctl-protect did not take {} out of {}",
+                listed(&missing),
+                list.source
+            ),
+            Some("`restore … --add` puts a port there all the same".to_owned()),
+        );
+    }
+    if nothing {
+        note_there(draft, direction, ports);
+    }
 }
 
 fn with_ports(
@@ -197,23 +248,27 @@ fn with_ports(
     version: Version,
 ) -> Object {
     let annotation = deciding_annotation(list, object.id());
-    let from_effective = || list.entries.iter().map(|f| f.to_value()).collect();
     let mut entries: Vec<Value> = match annotation {
-        Some(_) => from_effective(),
+        Some(_) => values(list),
         None => {
             let field = object.spec(direction.field()).and_then(Value::as_array);
-            field.cloned().unwrap_or_else(from_effective)
+            field.cloned().unwrap_or_else(|| values(list))
         }
     };
-    for port in missing {
-        let at = built_in_place(&direction.built_in(version), &entries, *port);
-        entries.insert(at, Failsafe::any(*port).to_value());
-    }
+    add(&mut entries, missing, direction, version);
     match annotation {
         Some(key) => object.set_annotation(key, &as_text(&entries)),
         None => object.set_spec(direction.field(), Value::Array(entries)),
     }
     object
+}
+
+/// Adds ports to entries, each where the built-in list has it.
+fn add(entries: &mut Vec<Value>, ports: &[ServerPort], direction: Direction, version: Version) {
+    for port in ports {
+        let at = built_in_place(&direction.built_in(version), entries, *port);
+        entries.insert(at, Failsafe::any(*port).to_value());
+    }
 }
 
 /// Where a port stands among entries, in the order of the built-in list; others come last.
