@@ -302,7 +302,7 @@ fn labels_at(object: &Object, path: &FieldPath) -> BTreeMap<String, String> {
 ///
 /// A ReplicaSet or Job that is not in the snapshot is known by its name: Deployments add the
 /// template's digest to theirs, CronJobs the time.
-fn owners(snapshot: &Snapshot, pod: &Object) -> Vec<ObjectId> {
+pub(super) fn owners(snapshot: &Snapshot, pod: &Object) -> Vec<ObjectId> {
     let Some(namespace) = pod.id().namespace.as_deref() else {
         return Vec::new();
     };
