@@ -10,6 +10,7 @@ use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
 
 pub mod check;
+pub mod impact;
 pub mod legal;
 pub mod proof;
 pub mod settle;
