@@ -49,7 +49,8 @@ fn no_folder_at_all() {
     command.args(["status"]);
     let run = Run::of(command);
     run.ended(64, &["status"]).shows_nothing();
-    run.says("error: no datastore is given\nhint: name a folder of manifests: `--manifests DIR`\n");
+    run.says("error: no kubeconfig is given or found, and this does not run in a pod\n");
+    run.says("or work on files with `--manifests DIR`\n");
 }
 
 #[test]
