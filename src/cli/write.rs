@@ -51,7 +51,7 @@ pub async fn carry_out(
     writing: &Writing,
     ui: Ui,
 ) -> Result<Exit, CliError> {
-    let mut store = open_store(global, writing.into.clone())?;
+    let mut store = open_store(global, writing.into.clone()).await?;
     let snapshot = store.read(&Wanted::everything()).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
