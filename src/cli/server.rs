@@ -8,6 +8,7 @@ use super::write::Order;
 use crate::calico::endpoint::ALL_INTERFACES;
 use crate::calico::felix::Direction;
 use crate::calico::names::{ServerName, check_dns_label, is_interface_name};
+use crate::calico::policy::DEFAULT_TIER;
 use crate::plan::Course;
 use crate::plan::settle::settled;
 use crate::reach::needs::needs;
@@ -60,9 +61,9 @@ pub struct ServerArgs {
     #[arg(long = "workload", value_name = "NS/SELECTOR")]
     workloads: Vec<String>,
 
-    /// How traffic to all other ports is treated
-    #[arg(long, value_enum, default_value_t, value_name = "APPROACH")]
-    approach: ApproachArg,
+    /// How traffic to all other ports is treated [default: allow-by-default, or as it is]
+    #[arg(long, value_enum, value_name = "APPROACH")]
+    approach: Option<ApproachArg>,
 
     /// Put the policy into a tier of its own that passes everything else on (Calico v3.29+)
     #[arg(long, value_name = "TIER")]
@@ -93,10 +94,9 @@ pub struct ServerArgs {
 }
 
 /// How other traffic is treated.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum ApproachArg {
     /// A late policy allows it
-    #[default]
     AllowByDefault,
     /// It is dropped: open what is needed on purpose
     DenyByDefault,
@@ -138,11 +138,11 @@ impl ServerArgs {
                 .iter()
                 .map(|w| workload(w))
                 .collect::<Result<_, _>>()?,
-            approach: match self.approach {
+            approach: self.approach.map(|approach| match approach {
                 ApproachArg::AllowByDefault => Approach::AllowByDefault,
                 ApproachArg::DenyByDefault => Approach::DenyByDefault,
-            },
-            tier: self.tier.clone(),
+            }),
+            tier: self.tier.clone().filter(|tier| tier != DEFAULT_TIER),
             order: self.order,
             allow_self: !self.no_self,
             overwrite: self.overwrite,
