@@ -21,7 +21,8 @@ pub enum Outcome {
     },
 }
 
-/// Writes a plan batch by batch. `stop` is looked at between batches; `progress` hears of every
+/// Writes a plan batch by batch, once the store has found nothing that speaks against any part of
+/// it. `stop` is looked at between batches; `progress` hears of every
 /// change that has been written.
 pub async fn run(
     plan: &Plan,
@@ -29,6 +30,15 @@ pub async fn run(
     stop: &AtomicBool,
     mut progress: impl FnMut(usize),
 ) -> Outcome {
+    let all: Vec<Write> = plan
+        .changes
+        .iter()
+        .map(crate::plan::Change::write)
+        .collect();
+    if let Err(error) = store.preflight(&all).await {
+        return Outcome::Failed(error);
+    }
+    drop(all);
     let mut done = Vec::new();
     let mut first = 0;
     for batch in plan.batches() {

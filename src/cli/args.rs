@@ -21,6 +21,29 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
 
+    /// calicoctl's configuration file [default: /etc/calico/calicoctl.cfg, else the environment]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Context of the kubeconfig to use instead of the current one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub context: Option<String>,
+
+    /// Kubeconfig to use instead of `KUBECONFIG` or the one in the home folder
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// What to log to standard error
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "LEVEL"
+    )]
+    pub log_level: LogLevel,
+
     /// Version of Calico that the manifests are for, where they do not say it
     #[arg(long, global = true, value_name = "VERSION")]
     pub calico_version: Option<Version>,
@@ -36,6 +59,52 @@ pub struct Global {
     /// Accepted for calicoctl's sake: versions are compared by feature, never by equality
     #[arg(long, global = true)]
     pub allow_version_mismatch: bool,
+}
+
+/// calicoctl's words for how much is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing.
+    #[default]
+    Panic,
+    /// Nothing, either.
+    Fatal,
+    /// What failed.
+    Error,
+    /// What may be wrong.
+    Warn,
+    /// What is done.
+    Info,
+    /// Everything.
+    Debug,
+}
+
+impl LogLevel {
+    /// Begins to log to standard error. Of the libraries below nothing is logged that could hold
+    /// a credential: only what they warn about.
+    pub fn start(self) {
+        use tracing_subscriber::filter::{LevelFilter, Targets};
+        use tracing_subscriber::layer::SubscriberExt;
+        use tracing_subscriber::util::SubscriberInitExt;
+        let level = match self {
+            Self::Panic | Self::Fatal => return,
+            Self::Error => LevelFilter::ERROR,
+            Self::Warn => LevelFilter::WARN,
+            Self::Info => LevelFilter::INFO,
+            Self::Debug => LevelFilter::DEBUG,
+        };
+        let targets = Targets::new()
+            .with_default(level.min(LevelFilter::WARN))
+            .with_target(env!("CARGO_CRATE_NAME"), level);
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(false);
+        // It fails when somebody logs already, as tests of one process do.
+        let _ = tracing_subscriber::registry()
+            .with(targets)
+            .with(lines)
+            .try_init();
+    }
 }
 
 /// How results are printed.
@@ -113,8 +182,12 @@ impl Nodes {
 ///
 /// # Errors
 ///
-/// With the place marked when it does not parse.
+/// When it is empty; with the place marked when it does not parse.
 pub fn selector(text: &str) -> Result<Selector, CliError> {
+    // Calico takes an empty selector for all. On a command line it is an unset variable.
+    if text.trim().is_empty() {
+        return Err(CliError::usage("the selector is empty").hint("`all()` matches everything"));
+    }
     Selector::parse(text).map_err(|error| CliError::selector(text, &error))
 }
 
@@ -170,6 +243,12 @@ fn net(text: &str) -> Result<IpNet, CliError> {
 ///
 /// When one is no address.
 pub fn ips(texts: &[String]) -> Result<Vec<std::net::IpAddr>, CliError> {
-    let read = |text: &String| parse_ip(text).map_err(CliError::from);
+    let read = |text: &String| {
+        parse_ip(text).map_err(|error| {
+            CliError::usage(error.to_string()).hint(
+                "addresses are written `192.0.2.7` or `2001:db8::7`; networks go into `--net`",
+            )
+        })
+    };
     texts.iter().map(read).collect()
 }

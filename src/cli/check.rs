@@ -63,7 +63,7 @@ impl CheckArgs {
     /// When the store cannot be read, or the server is not known.
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
         let server: Option<ServerName> = self.server.as_deref().map(str::parse).transpose()?;
-        let mut store = super::open_store(global, None)?;
+        let mut store = super::open_store(global, None).await?;
         let snapshot = store.read(&Wanted::everything()).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);

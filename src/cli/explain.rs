@@ -54,7 +54,7 @@ impl ExplainArgs {
     /// When an argument cannot be read, names nothing that is there, or the store cannot be read.
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
         let port = ports(std::slice::from_ref(&self.port))?;
-        let mut store = super::open_store(global, None)?;
+        let mut store = super::open_store(global, None).await?;
         let snapshot = store.read(&Wanted::everything()).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);

@@ -29,6 +29,8 @@ use error::CliError;
 use exit::Exit;
 use ui::Ui;
 
+use crate::store::any::AnyStore;
+use crate::store::config::{self, Options};
 use crate::store::manifests::Manifests;
 
 /// Secure Calico's own communications
@@ -130,6 +132,7 @@ fn wrong_usage(error: &clap::Error) -> Exit {
 
 fn execute(cli: Cli, ui: Ui) -> Result<Exit, CliError> {
     let Cli { command, global } = cli;
+    global.log_level.start();
     let (order, writing) = match &command {
         Command::Server(args) => (args.order()?, &args.writing),
         Command::Grant(args) => (args.order()?, &args.writing),
@@ -154,15 +157,24 @@ fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, Cli
         .block_on(work)
 }
 
-/// Opens the datastore that the options name.
-fn open_store(global: &Global, into: Option<PathBuf>) -> Result<Manifests, CliError> {
+/// Opens the datastore that the options name: files, or what calicoctl's configuration says.
+async fn open_store(global: &Global, into: Option<PathBuf>) -> Result<AnyStore, CliError> {
     let Some(folder) = &global.manifests else {
-        return Err(CliError::usage("no datastore is given")
-            .hint("name a folder of manifests: `--manifests DIR`"));
+        if into.is_some() {
+            return Err(CliError::usage("`--into` names a file of manifests")
+                .hint("give the folder as well: `--manifests DIR`"));
+        }
+        let options = Options {
+            config: global.config.clone(),
+            kubeconfig: global.kubeconfig.clone(),
+            context: global.context.clone(),
+        };
+        let settings = config::load(&options, &config::process_environment())?;
+        return Ok(AnyStore::connect(settings).await?);
     };
-    let store = Manifests::open(folder)?;
-    Ok(match into {
+    let store = Manifests::open(folder)?.assuming(global.calico_version);
+    Ok(AnyStore::Manifests(match into {
         Some(file) => store.into_file(file),
         None => store,
-    })
+    }))
 }

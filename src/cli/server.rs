@@ -5,11 +5,14 @@ use clap::{Args, ValueEnum};
 use super::args::{Nodes, Writing, ports, workload};
 use super::error::CliError;
 use super::write::Order;
+use crate::calico::endpoint::ALL_INTERFACES;
 use crate::calico::felix::Direction;
-use crate::calico::names::{ServerName, check_dns_label};
+use crate::calico::names::{ServerName, check_dns_label, is_interface_name};
+use crate::calico::policy::DEFAULT_TIER;
 use crate::plan::Course;
 use crate::plan::settle::settled;
 use crate::reach::needs::needs;
+use crate::recipe::Draft;
 use crate::recipe::failsafes::{Failsafes, PortChoice, prune};
 use crate::recipe::grant::grant_needed;
 use crate::recipe::policies::Approach;
@@ -58,9 +61,9 @@ pub struct ServerArgs {
     #[arg(long = "workload", value_name = "NS/SELECTOR")]
     workloads: Vec<String>,
 
-    /// How traffic to all other ports is treated
-    #[arg(long, value_enum, default_value_t, value_name = "APPROACH")]
-    approach: ApproachArg,
+    /// How traffic to all other ports is treated [default: allow-by-default, or as it is]
+    #[arg(long, value_enum, value_name = "APPROACH")]
+    approach: Option<ApproachArg>,
 
     /// Put the policy into a tier of its own that passes everything else on (Calico v3.29+)
     #[arg(long, value_name = "TIER")]
@@ -91,10 +94,9 @@ pub struct ServerArgs {
 }
 
 /// How other traffic is treated.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum ApproachArg {
     /// A late policy allows it
-    #[default]
     AllowByDefault,
     /// It is dropped: open what is needed on purpose
     DenyByDefault,
@@ -110,8 +112,22 @@ impl ServerArgs {
         let server: ServerName = self.name.parse()?;
         if let Some(tier) = &self.tier {
             check_dns_label(tier).map_err(|error| {
-                CliError::usage(format!("`{tier}` cannot name a tier: {error}"))
+                CliError::usage(format!("`{tier}` cannot name a tier: it {error}"))
+                    .hint("tiers are named with a-z, 0-9 and `-`, such as `guard`")
             })?;
+        }
+        if self.order.is_some_and(|order| !order.is_finite()) {
+            return Err(CliError::usage("the order is not a number").hint(
+                "policies run from the lowest order to the highest; the recipe's is `--order 500`",
+            ));
+        }
+        let legal = |name: &&String| *name == ALL_INTERFACES || is_interface_name(name);
+        if let Some(wrong) = self.interfaces.iter().find(|name| !legal(name)) {
+            return Err(
+                CliError::usage(format!("`{wrong}` is no name of an interface")).hint(
+                    "interfaces are named with 1 to 15 letters, digits, `_`, `.` and `-`; `*` is all of them",
+                ),
+            );
         }
         let intent = ProtectServer {
             ports: ports(&self.ports)?,
@@ -122,11 +138,11 @@ impl ServerArgs {
                 .iter()
                 .map(|w| workload(w))
                 .collect::<Result<_, _>>()?,
-            approach: match self.approach {
+            approach: self.approach.map(|approach| match approach {
                 ApproachArg::AllowByDefault => Approach::AllowByDefault,
                 ApproachArg::DenyByDefault => Approach::DenyByDefault,
-            },
-            tier: self.tier.clone(),
+            }),
+            tier: self.tier.clone().filter(|tier| tier != DEFAULT_TIER),
             order: self.order,
             allow_self: !self.no_self,
             overwrite: self.overwrite,
@@ -134,11 +150,16 @@ impl ServerArgs {
         };
         let (pruning, granting) = (self.prune, self.grant_needed);
         Ok(Order::new("server", Course::Forward, move |draft| {
-            let ports = protect(draft, &intent)?;
             if granting {
-                let state = settled(draft.snapshot(), draft.state());
+                // Who needs the server is told by where it runs, so look ahead. The grants come
+                // before host endpoints are made: a second run, which finds those, has to come to
+                // the same.
+                let mut ahead = Draft::new(draft.snapshot());
+                protect(&mut ahead, &intent)?;
+                let state = settled(draft.snapshot(), ahead.state());
                 grant_needed(draft, &intent.server, &needs(&state))?;
             }
+            let ports = protect(draft, &intent)?;
             if !pruning {
                 return note_failsafes(draft, &intent, &ports);
             }

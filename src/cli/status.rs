@@ -52,7 +52,7 @@ impl StatusArgs {
             .map(str::parse)
             .transpose()
             .map_err(CliError::from)?;
-        let mut store = super::open_store(global, None)?;
+        let mut store = super::open_store(global, None).await?;
         let snapshot = store.read(&Wanted::everything()).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);

@@ -9,7 +9,9 @@ use super::exit::Exit;
 use super::ui::Ui;
 use super::{open_store, show, show_impact};
 use crate::apply::{self, Outcome};
+use crate::calico::Version;
 use crate::plan::impact::impact;
+use crate::plan::legal::faults;
 use crate::plan::proof::{Proof, prove};
 use crate::plan::{Course, Plan};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
@@ -50,7 +52,7 @@ pub async fn carry_out(
     writing: &Writing,
     ui: Ui,
 ) -> Result<Exit, CliError> {
-    let mut store = open_store(global, writing.into.clone())?;
+    let mut store = open_store(global, writing.into.clone()).await?;
     let snapshot = store.read(&Wanted::everything()).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
@@ -82,6 +84,7 @@ pub async fn carry_out(
         ui.say("nothing to do");
         return Ok(Exit::Ok);
     }
+    refuse_illegal(&plan, snapshot.version())?;
     super::prove::refuse(&proof, &writing.waivers)?;
     if writing.dry_run {
         ui.say("dry run: nothing was written");
@@ -97,6 +100,21 @@ pub async fn carry_out(
     let stop = stop_on_interrupt();
     let outcome = apply::run(&plan, &mut store, &stop, |_| ()).await;
     finish(outcome, &plan, ui)
+}
+
+/// Refuses a plan at whose end an object would not be taken by Calico.
+fn refuse_illegal(plan: &Plan, version: Version) -> Result<(), CliError> {
+    let faults = faults(plan, version);
+    let Some((first, _)) = faults.first() else {
+        return Ok(());
+    };
+    let message = format!("{first} would not be an object that Calico {version} takes");
+    let error = CliError::new(Exit::Failed, message)
+        .hint("nothing was written; change what the command names, or the object's own fields");
+    let shown = faults.iter().take(10);
+    Err(shown.fold(error, |error, (id, fault)| {
+        error.detail(format!("{id}: {fault}"))
+    }))
 }
 
 fn say_notes(notes: &[Note], ui: Ui) {
@@ -127,7 +145,7 @@ fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
     }
     let question = format!(
         "Write {} to {}?",
-        show::counted(plan.changes.len(), "change"),
+        show::counted(plan.counts().total(), "change"),
         plan.datastore.location
     );
     let answer = dialoguer::Confirm::new()
@@ -173,7 +191,7 @@ fn finish(outcome: Outcome, plan: &Plan, ui: Ui) -> Result<Exit, CliError> {
         Outcome::Done => {
             ui.say(&format!(
                 "done: {} written",
-                show::counted(plan.changes.len(), "change")
+                show::counted(plan.counts().total(), "change")
             ));
             Ok(Exit::Ok)
         }
@@ -183,7 +201,7 @@ fn finish(outcome: Outcome, plan: &Plan, ui: Ui) -> Result<Exit, CliError> {
             let why = error.map_or_else(|| "interrupted".to_owned(), |error| error.message);
             let shown = CliError::new(
                 Exit::Partly,
-                format!("{} of {all} changes were written, then: {why}", done.len()),
+                format!("{} of {all} steps were written, then: {why}", done.len()),
             );
             let left = (0..all).filter(|i| !done.contains(i));
             let left = left.filter_map(|i| plan.changes.get(i));

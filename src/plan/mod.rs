@@ -11,6 +11,7 @@ use crate::store::Write;
 
 pub mod check;
 pub mod impact;
+pub mod legal;
 pub mod proof;
 pub mod settle;
 pub mod unified;
@@ -115,6 +116,14 @@ pub struct Counts {
     pub update: usize,
     /// Taken away.
     pub delete: usize,
+}
+
+impl Counts {
+    /// All of them.
+    #[must_use]
+    pub fn total(self) -> usize {
+        self.create + self.update + self.delete
+    }
 }
 
 /// Changes in the order of writing.

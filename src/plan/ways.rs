@@ -20,6 +20,13 @@ pub struct Ways {
     before: Vec<Addresses>,
 }
 
+/// Who is let in at a place, and who is certainly not.
+#[derive(Clone)]
+struct Doors {
+    allowed: Addresses,
+    denied: Addresses,
+}
+
 impl Ways {
     /// The ways into hosts that have endpoints, in the state before a plan.
     pub fn before(start: &Snapshot, end: &Snapshot, world: &World) -> Vec<Self> {
@@ -39,7 +46,8 @@ impl Ways {
         let made = ways.into_iter().map(|(rule, port, nodes)| {
             let main = |node: &String| world.places(node).into_iter().next();
             let places: Vec<Place> = nodes.iter().filter_map(main).collect();
-            let before = allowed(world, &places, port);
+            let doors = doors(world, &places, port);
+            let before = doors.into_iter().map(|doors| doors.allowed).collect();
             Self {
                 rule,
                 port,
@@ -52,13 +60,13 @@ impl Ways {
 
     /// Looks at the ways in one more state, and keeps the worst of each in `flows`.
     pub fn look(&self, world: &World, when: &str, flows: &mut Vec<FlowProof>) {
-        let now = allowed(world, &self.places, self.port);
+        let now = doors(world, &self.places, self.port);
         for ((place, before), now) in self.places.iter().zip(&self.before).zip(&now) {
-            let lost = before.difference(now);
+            let lost = before.difference(&now.allowed);
             let Some(source) = lost.firsts().next() else {
                 continue;
             };
-            let all = lost.contains_all(before);
+            let all = now.denied.contains_all(before);
             let decision = world.explain_at(place, source, self.port);
             let id = format!("{}:{}", self.rule.name, place.node);
             let fate = if all { Fate::Cut } else { Fate::Unproven };
@@ -115,16 +123,23 @@ fn whom(lost: &Addresses) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// Who is let in at each place.
-fn allowed(world: &World, places: &[Place], port: ServerPort) -> Vec<Addresses> {
-    let mut sets = vec![Addresses::none(); places.len()];
+/// The doors of each place.
+fn doors(world: &World, places: &[Place], port: ServerPort) -> Vec<Doors> {
+    let shut = Doors {
+        allowed: Addresses::none(),
+        denied: Addresses::none(),
+    };
+    let mut all = vec![shut; places.len()];
     for class in world.classes(places, port) {
-        let set = class.reachability.with(Verdict::Allow);
+        let doors = Doors {
+            allowed: class.reachability.with(Verdict::Allow),
+            denied: class.reachability.with(Verdict::Deny),
+        };
         for at in &class.places {
-            if let Some(slot) = sets.get_mut(*at) {
-                *slot = set.clone();
+            if let Some(slot) = all.get_mut(*at) {
+                *slot = doors.clone();
             }
         }
     }
-    sets
+    all
 }

@@ -14,6 +14,7 @@ mod facts;
 mod forward;
 mod hop;
 mod hops;
+mod inspect;
 mod labels;
 pub mod missing;
 pub mod needs;

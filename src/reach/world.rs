@@ -241,6 +241,10 @@ impl World {
         self.tiers.get(at)
     }
 
+    pub(super) fn tiers(&self) -> impl Iterator<Item = &Tier> {
+        self.tiers.iter()
+    }
+
     pub(super) fn profile(&self, name: &str) -> Option<&Profile> {
         self.profiles.get(name)
     }
@@ -328,7 +332,7 @@ impl World {
     }
 
     /// The host endpoint for one interface: of those that fit, the first by name.
-    fn specific(
+    pub(super) fn specific(
         &self,
         node: &Node,
         interface: &Interface,

@@ -163,26 +163,30 @@ fn note_left(draft: &mut Draft<'_>, intent: &RemoveServer, policy: Option<&Objec
             .filter(|o| LABELLED.contains(&o.id().kind) && carries(o, &label))
             .filter(|o| is_labelled(o, &label))
             .count();
-        let on = match kept {
-            0 => String::new(),
-            1 => " and its label on 1 object".to_owned(),
-            n => format!(" and its label on {n} objects"),
+        let (on, stay, them) = match kept {
+            0 => (String::new(), "stays", "it"),
+            1 => (" and its label on 1 object".to_owned(), "stay", "them"),
+            n => (format!(" and its label on {n} objects"), "stay", "them"),
         };
         draft.note(
             Importance::Warning,
             format!(
-                "{}{on} stay: calicoctl-protect did not make them",
+                "{}{on} {stay}: calicoctl-protect did not make {them}",
                 policy.id()
             ),
-            Some(format!("`remove {server} --all` takes them away, too")),
+            Some(format!("`remove {server} --all` takes {them} away, too")),
         );
     }
     let client = intent.server.allowed_label();
     let clients = draft.all().filter(|o| o.label(&client).is_some()).count();
     if clients > 0 {
+        let objects = match clients {
+            1 => "1 object".to_owned(),
+            n => format!("{n} objects"),
+        };
         draft.note(
             Importance::Note,
-            format!("the client label `{client}` stays on {clients} object(s); without the protection it does nothing"),
+            format!("the client label `{client}` stays on {objects}; without the protection it does nothing"),
             Some(format!("`revoke {server} …` takes it away")),
         );
     }

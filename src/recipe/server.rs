@@ -33,9 +33,10 @@ pub struct ProtectServer {
     pub interfaces: Vec<String>,
     /// The pods it runs in.
     pub workloads: Vec<WorkloadChoice>,
-    /// How other traffic is treated.
-    pub approach: Approach,
-    /// A tier of its own.
+    /// How other traffic is treated; `None` for allow by default, or as the policy that is there
+    /// has it.
+    pub approach: Option<Approach>,
+    /// A tier of its own; `None` for the default tier, or that of the policy that is there.
     pub tier: Option<String>,
     /// The policy's order; `None` for the recipe's, or that of the policy that is there.
     pub order: Option<f64>,
@@ -66,12 +67,17 @@ pub fn protect(
         return Err(nowhere(&intent.server));
     }
     let policy = desired_policy(draft, intent)?;
+    // From here on the approach is settled.
+    let intent = &ProtectServer {
+        approach: Some(policy.approach),
+        ..intent.clone()
+    };
     let version = snapshot.version();
-    check_pods(intent, version)?;
+    check_pods(intent, &policy, version)?;
     protect_tier(draft, &policy)?;
     let hosts = Hosts::read(snapshot)?;
     let targets = targets(draft, &hosts, intent)?;
-    let keep_open = intent.tier.is_none() && intent.approach == Approach::AllowByDefault;
+    let keep_open = policy.tier.is_none() && policy.approach == Approach::AllowByDefault;
     if keep_open && !targets.is_empty() {
         default_allow(draft, intent.overwrite)?;
     }
@@ -175,7 +181,10 @@ fn desired_policy(draft: &Draft<'_>, intent: &ProtectServer) -> Result<ProtectPo
     Ok(ProtectPolicy {
         server: intent.server.clone(),
         ports,
-        approach: intent.approach,
+        approach: intent
+            .approach
+            .or(known.as_ref().map(|k| k.approach))
+            .unwrap_or_default(),
         tier: intent.tier.clone().or(known_tier),
         order: intent
             .order
@@ -186,8 +195,12 @@ fn desired_policy(draft: &Draft<'_>, intent: &ProtectServer) -> Result<ProtectPo
 
 /// A protect policy on a pod closes all its other ingress, since unmatched traffic is dropped at
 /// the end of the tier. Only a tier that passes avoids it.
-fn check_pods(intent: &ProtectServer, version: Version) -> Result<(), RecipeError> {
-    let Some(choice) = intent.workloads.first().filter(|_| intent.tier.is_none()) else {
+fn check_pods(
+    intent: &ProtectServer,
+    policy: &ProtectPolicy,
+    version: Version,
+) -> Result<(), RecipeError> {
+    let Some(choice) = intent.workloads.first().filter(|_| policy.tier.is_none()) else {
         return Ok(());
     };
     let error = RecipeError::refused(format!(
@@ -508,7 +521,7 @@ fn new_endpoint<'h>(
     }
     // The built-in profile is a net below the policy: without it, losing the default-allow policy
     // cuts egress as well. It exists since automatic host endpoints do (v3.14).
-    if intent.approach == Approach::AllowByDefault
+    if intent.approach == Some(Approach::AllowByDefault)
         && draft.snapshot().version() >= Version::new(3, 14, 0)
     {
         object.set_spec("profiles", json!([ALLOW_PROFILE]));
@@ -572,7 +585,7 @@ impl Labelling<'_> {
                 }
             }
         });
-        if intent.approach == Approach::DenyByDefault {
+        if intent.approach == Some(Approach::DenyByDefault) {
             self.note_open_anyway(draft, &id);
         }
         Ok(())

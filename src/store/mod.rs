@@ -5,6 +5,10 @@
 use crate::calico::{FieldEdit, Kind, Object, ObjectId, Snapshot};
 use crate::selector::Selector;
 
+pub mod any;
+pub mod config;
+pub mod etcd;
+pub mod kubernetes;
 pub mod manifests;
 
 /// What a command needs to read. A store may read more, never less.
@@ -138,6 +142,17 @@ pub trait Store {
     ///
     /// When the store cannot be read whole: a half-read picture proves nothing.
     async fn read(&mut self, wanted: &Wanted) -> Result<Snapshot, StoreError>;
+
+    /// Finds out whether all these writes can be made, in the order in which they are to be made,
+    /// without making any: called once before the first batch.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is known to fail, so that nothing is written at all.
+    async fn preflight(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        let _ = writes;
+        Ok(())
+    }
 
     /// Writes a batch of changes and calls `done` with the index of each that has taken effect.
     ///

@@ -147,15 +147,20 @@ impl Cluster {
         Tree(files)
     }
 
-    /// The command, with nothing of this machine's environment.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    /// The program without arguments, with nothing of this machine's environment.
+    pub fn bare(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_calicoctl-protect"));
         command
-            .args(["--manifests", FOLDER])
-            .args(arguments)
             .current_dir(self.home.path())
             .env_clear()
             .stdin(Stdio::null());
+        command
+    }
+
+    /// The program on this cluster.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.bare();
+        command.args(["--manifests", FOLDER]).args(arguments);
         command
     }
 

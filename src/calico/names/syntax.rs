@@ -12,7 +12,7 @@ pub enum SyntaxError {
     #[error("must not be empty")]
     Empty,
     /// There is too much.
-    #[error("is {over} characters too long (at most {max})")]
+    #[error("is {over} character{} too long (at most {max})", if *over == 1 { "" } else { "s" })]
     TooLong {
         /// Characters allowed.
         max: usize,

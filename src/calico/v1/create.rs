@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::uid::convert_owners;
-use super::{METADATA, TIER_LABEL, in_go_order, is_ours, put_map, splice};
+use super::{METADATA, TIER_LABEL, in_go_order, is_ours, put_map};
 use crate::calico::kind::{CRD_V1, V3};
 use crate::calico::names::stored_name;
+use crate::calico::splice;
 use crate::calico::version::{NameRegime, V1Writer};
 use crate::calico::{Object, Version};
 

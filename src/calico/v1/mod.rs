@@ -7,7 +7,6 @@
 //! that reads it. An object made with kubectl has no such annotation and is taken as it is.
 
 mod create;
-mod splice;
 mod uid;
 
 use serde_json::{Map, Value, json};
@@ -15,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::edit::{self, EditError};
 use super::kind::{CRD_V1, V3};
 use super::names::{Record, Store, v3_name};
+use super::splice;
 use super::version::V1Writer;
 use super::{FieldEdit, FieldPath, Kind, Version};
 

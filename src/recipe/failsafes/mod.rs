@@ -175,6 +175,14 @@ fn places(
         .collect())
 }
 
+/// A source as a sentence has it.
+fn in_words(source: &FailsafeSource) -> String {
+    match source {
+        FailsafeSource::BuiltIn => format!("the {source}"),
+        _ => source.to_string(),
+    }
+}
+
 /// The entries of a list as FelixConfiguration holds them.
 fn values(list: &Effective) -> Vec<Value> {
     list.entries.iter().map(|f| f.to_value()).collect()

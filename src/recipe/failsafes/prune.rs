@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::memory::{Memory, Pruned};
 use super::{
     Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
-    effective_lists, listed, places, readable_layers, values,
+    effective_lists, in_words, listed, places, readable_layers, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers};
 use crate::calico::{Kind, Object, ObjectId, ServerPort};
@@ -119,13 +119,14 @@ fn note_nothing(
     ports: &[ServerPort],
     lists: &BTreeMap<Effective, Vec<String>>,
 ) {
-    let sources: BTreeSet<String> = lists.keys().map(|list| list.source.to_string()).collect();
+    let sources: BTreeSet<String> = lists.keys().map(|list| in_words(&list.source)).collect();
     let sources: Vec<String> = sources.into_iter().collect();
     draft.note(
         Importance::Note,
         format!(
-            "nothing to prune {direction}: {} is not in {}",
+            "nothing to prune {direction}: {} {} not in {}",
             listed(ports),
+            if ports.len() == 1 { "is" } else { "are" },
             sources.join(", ")
         ),
         None,

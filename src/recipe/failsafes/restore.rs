@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::memory::Memory;
 use super::{
     Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
-    effective_lists, from_text, listed, node_matches, places, readable_layers, values,
+    effective_lists, from_text, in_words, listed, node_matches, places, readable_layers, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
 use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Version};
@@ -230,7 +230,7 @@ fn note_not_pruned(
             format!(
                 "nothing to restore {direction}: calicoctl-protect did not take {} out of {}",
                 listed(&missing),
-                list.source
+                in_words(&list.source)
             ),
             Some("`restore … --add` puts a port there all the same".to_owned()),
         );

@@ -70,12 +70,12 @@ impl Folder {
     }
 }
 
-/// Reads a folder, or one file.
+/// Reads a folder, or one file. `assumed` is the version where the manifests do not tell it.
 ///
 /// # Errors
 ///
 /// When any file cannot be read or an object is there twice.
-pub fn read(root: &Path) -> Result<(Folder, Snapshot), StoreError> {
+pub fn read(root: &Path, assumed: Option<Version>) -> Result<(Folder, Snapshot), StoreError> {
     let listing = files::list(root)?;
     let contents = read_all(&listing.sources)?;
     let information = information(&contents);
@@ -87,7 +87,9 @@ pub fn read(root: &Path) -> Result<(Folder, Snapshot), StoreError> {
         kind: DatastoreKind::Manifests,
         location: root.display().to_string(),
         cluster_guid: field("clusterGUID").map(str::to_owned),
-        version: field("calicoVersion").and_then(|v| v.parse().ok()),
+        version: field("calicoVersion")
+            .and_then(|v| v.parse().ok())
+            .or(assumed),
     };
     let mut folder = Folder {
         version: datastore.version,

@@ -23,7 +23,7 @@ mod value;
 
 use std::path::{Path, PathBuf};
 
-use crate::calico::Snapshot;
+use crate::calico::{Snapshot, Version};
 
 use self::batch::Home;
 use self::folder::Folder;
@@ -34,6 +34,7 @@ use super::{Store, StoreError, Wanted, Write};
 pub struct Manifests {
     root: PathBuf,
     into: Option<PathBuf>,
+    assumed: Option<Version>,
     folder: Option<Folder>,
 }
 
@@ -49,6 +50,7 @@ impl Manifests {
         Ok(Self {
             root: path.to_owned(),
             into: None,
+            assumed: None,
             folder: None,
         })
     }
@@ -61,8 +63,15 @@ impl Manifests {
         self
     }
 
+    /// The same manifests, for a version of Calico where they do not tell it themselves.
+    #[must_use]
+    pub fn assuming(mut self, version: Option<Version>) -> Self {
+        self.assumed = version;
+        self
+    }
+
     fn load(&mut self) -> Result<Snapshot, StoreError> {
-        let (mut folder, snapshot) = folder::read(&self.root)?;
+        let (mut folder, snapshot) = folder::read(&self.root, self.assumed)?;
         let home = Home {
             root: &self.root,
             into: self.into.as_deref(),

@@ -1,4 +1,4 @@
-//! Changes inside the text of the metadata annotation.
+//! Changes inside the text of JSON: of the metadata annotation of v1 objects, and of etcd values.
 //!
 //! The text is edited in place, not written anew: everything but the one member stays byte for
 //! byte as its writer left it, and taking away what was added gives back the text it was.
@@ -11,7 +11,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 /// The members of Kubernetes' ObjectMeta in the order in which Go writes them.
-pub(super) const META_ORDER: [&str; 15] = [
+pub(crate) const META_ORDER: [&str; 15] = [
     "name",
     "generateName",
     "namespace",
@@ -31,14 +31,14 @@ pub(super) const META_ORDER: [&str; 15] = [
 
 /// A member of a JSON object: its name, and where it stands in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) name: String,
+pub(crate) struct Member {
+    pub(crate) name: String,
     start: usize,
-    pub(super) value: Range<usize>,
+    pub(crate) value: Range<usize>,
 }
 
 /// The members of the object that `text` is; none when it is something else.
-pub(super) fn members(text: &str) -> Vec<Member> {
+pub(crate) fn members(text: &str) -> Vec<Member> {
     let mut found = Vec::new();
     let mut scan = Scan::default();
     for (at, c) in text.char_indices() {
@@ -100,7 +100,7 @@ impl Scan {
 }
 
 /// `text` with `field.key` set to `value`. `field` is made when it is absent or null.
-pub(super) fn set(text: &str, field: &str, key: &str, value: &str) -> String {
+pub(crate) fn set(text: &str, field: &str, key: &str, value: &str) -> String {
     let entry = format!("{}:{}", go_json(&key.into()), go_json(&value.into()));
     let top = members(text);
     let Some(member) = top.iter().find(|m| m.name == field) else {
@@ -119,7 +119,7 @@ pub(super) fn set(text: &str, field: &str, key: &str, value: &str) -> String {
 
 /// `text` without `field.key`, and without `field` when nothing is left in it, since Go leaves
 /// empty maps out.
-pub(super) fn remove(text: &str, field: &str, key: &str) -> String {
+pub(crate) fn remove(text: &str, field: &str, key: &str) -> String {
     let top = members(text);
     let Some((at, member)) = find(&top, field) else {
         return text.to_owned();
@@ -134,7 +134,7 @@ pub(super) fn remove(text: &str, field: &str, key: &str) -> String {
 }
 
 /// JSON as Go writes it: compact, with the characters escaped that mean something in HTML.
-pub(super) fn go_json(value: &Value) -> String {
+pub(crate) fn go_json(value: &Value) -> String {
     // None of these can stand outside a string.
     value
         .to_string()
@@ -147,7 +147,7 @@ pub(super) fn go_json(value: &Value) -> String {
 
 /// Puts `entry` before the first member that `comes_after` it, else behind the last. `null` is
 /// taken for an empty object.
-fn insert(
+pub(crate) fn insert(
     text: &str,
     members: &[Member],
     entry: &str,
@@ -166,7 +166,7 @@ fn insert(
 }
 
 /// Takes out the member at `at` with the comma that [`insert`] put beside it.
-fn take_out(text: &str, members: &[Member], at: usize) -> String {
+pub(crate) fn take_out(text: &str, members: &[Member], at: usize) -> String {
     let before = at.checked_sub(1).and_then(|i| members.get(i));
     match (members.get(at), members.get(at + 1), before) {
         (Some(member), Some(next), _) => replace(text, &(member.start..next.start), ""),
@@ -186,11 +186,11 @@ fn rank_of(field: &str) -> usize {
 }
 
 /// A part of `text`, such as the value of a member.
-pub(super) fn slice<'t>(text: &'t str, range: &Range<usize>) -> &'t str {
+pub(crate) fn slice<'t>(text: &'t str, range: &Range<usize>) -> &'t str {
     text.get(range.clone()).unwrap_or_default()
 }
 
-fn replace(text: &str, range: &Range<usize>, with: &str) -> String {
+pub(crate) fn replace(text: &str, range: &Range<usize>, with: &str) -> String {
     let (head, tail) = (text.get(..range.start), text.get(range.end..));
     [head.unwrap_or_default(), with, tail.unwrap_or_default()].concat()
 }

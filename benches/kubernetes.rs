@@ -1,0 +1,403 @@
+//! How fast a cluster is written to, what reading it costs, and how that compares: ratios of one
+//! run, over the API server double in a process of its own.
+//!
+//! `cargo bench --bench kubernetes` prints them. The server is the same for all; so is the machine.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench shows its figures and stops at the first failure"
+)]
+
+#[path = "../tests/double/mod.rs"]
+#[expect(dead_code, reason = "the double can do more than is needed here")]
+mod double;
+
+use std::io::{BufRead, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind};
+use calicoctl_protect::selector::Selector;
+use calicoctl_protect::store::config::{Kubeconfig, KubernetesConfig};
+use calicoctl_protect::store::kubernetes::{KubernetesStore, Limits};
+use calicoctl_protect::store::{Pods, Store, Wanted, Write};
+use double::{ADMIN_TOKEN, Credentials, Double, Shape};
+use futures::stream::{self, StreamExt};
+use serde_json::{Value, json};
+
+const ENDPOINTS: usize = 5_000;
+const NODES: usize = 5_000;
+const PODS: usize = 50_000;
+const CLIENTS: usize = 10;
+/// `kubectl label` is slow enough for a sample to stand for the whole loop.
+const SAMPLE: usize = 50;
+const ROUNDS: usize = 3;
+const IN_FLIGHT: usize = 64;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        [_, "serve", dir, rest @ ..] => serve(Path::new(dir), rest.contains(&"pods")),
+        [_, "ours", kubeconfig, shape] => block_on(ours(Path::new(kubeconfig), shape)),
+        [_, "bare", url, ca] => block_on(bare(url, Path::new(ca))),
+        [_, "read", kubeconfig, pods] => block_on(read(Path::new(kubeconfig), pods)),
+        // `cargo test` runs benches, too; there is nothing to test here.
+        words if words.contains(&"--bench") => compare(),
+        _ => {}
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(work)
+}
+
+fn compare() {
+    for shape in ["v3", "v1"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Server::start(dir.path(), &[shape]);
+        let (mut ours, mut plain) = (Vec::new(), Vec::new());
+        let mut memory = 0.0_f64;
+        for round in 0..ROUNDS {
+            let figures = server.client(&["ours", &server.kubeconfig(), &format!("{round}")]);
+            ours.push(figures[0]);
+            memory = memory.max(figures[1]);
+            let ca = dir.path().join("ca.crt");
+            plain.push(server.client(&["bare", &server.url, ca.to_str().unwrap()])[0]);
+        }
+        let (ours, plain) = (median(ours), median(plain));
+        println!("{shape}: {ENDPOINTS} labels on host endpoints, median of {ROUNDS} rounds:");
+        println!("  ours               {ours:8.0} a second, {memory:.0} MB at most");
+        println!(
+            "  bare PATCHes       {plain:8.0} a second: ours is {:.2} of it",
+            ours / plain
+        );
+        if let Some(kubectl) = kubectl(&server.kubeconfig()) {
+            println!(
+                "  kubectl label loop {kubectl:8.1} a second (from {SAMPLE} runs): ours is {:.0} times as fast",
+                ours / kubectl
+            );
+        }
+        let said = server.ask("counters");
+        println!("  {said}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut server = Server::start(dir.path(), &["v3", "pods"]);
+    println!(
+        "reading {ENDPOINTS} host endpoints, {NODES} nodes, {PODS} pods of which {CLIENTS} are clients:"
+    );
+    let mut bytes = Vec::new();
+    for what in ["clients", "all"] {
+        server.ask("reset");
+        let figures = server.client(&["read", &server.kubeconfig(), what]);
+        let of: Value = serde_json::from_str(&server.ask("bytes")).unwrap();
+        bytes.push(of["pods"].as_f64().unwrap());
+        println!(
+            "  pods: {what:8} {:.1} s, {:.0} MB at most, {:.2} MB of pods and {:.1} MB of all else received",
+            figures[0],
+            figures[1],
+            of["pods"].as_f64().unwrap() / 1e6,
+            of["rest"].as_f64().unwrap() / 1e6,
+        );
+    }
+    println!("  {:.5} of the bytes of all pods", bytes[0] / bytes[1]);
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// The double in another process.
+struct Server {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+    url: String,
+    dir: PathBuf,
+}
+
+impl Server {
+    fn start(dir: &Path, words: &[&str]) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .arg("serve")
+            .arg(dir)
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut url = String::new();
+        stdout.read_line(&mut url).unwrap();
+        Self {
+            child,
+            stdin,
+            stdout,
+            url: url.trim().to_owned(),
+            dir: dir.to_owned(),
+        }
+    }
+
+    fn kubeconfig(&self) -> String {
+        self.dir.join("kubeconfig").to_str().unwrap().to_owned()
+    }
+
+    fn ask(&mut self, what: &str) -> String {
+        writeln!(self.stdin, "{what}").unwrap();
+        let mut answer = String::new();
+        self.stdout.read_line(&mut answer).unwrap();
+        answer.trim().to_owned()
+    }
+
+    /// Runs a client in a process of its own; the figures that it prints.
+    fn client(&self, words: &[&str]) -> Vec<f64> {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(words)
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{words:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.split_whitespace()
+            .map(|n| n.parse().unwrap())
+            .collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The server: prints its URL, then answers questions until nobody asks any more.
+fn serve(dir: &Path, with_pods: bool) {
+    let v1 = std::env::args().any(|word| word == "v1");
+    let (shape, version) = if v1 {
+        (Shape::LegacyV1, "v3.28.5")
+    } else {
+        (Shape::NativeV3, "v3.32.1")
+    };
+    let double = Double::builder(shape).calico(version).start();
+    double.kubeconfig_with(dir, &Credentials::Token(ADMIN_TOKEN.into()));
+    let version = version.parse().unwrap();
+    double.load((0..ENDPOINTS).map(|n| {
+        let hep = calicoctl_protect::calico::Object::new(json!({
+            "apiVersion": "projectcalico.org/v3",
+            "kind": "HostEndpoint",
+            "metadata": {"name": format!("node-{n}-eth0"), "labels": {
+                "env": "prod", "rack": format!("r{}", n % 40), "bl-default-allow": "true"}},
+            "spec": {"node": format!("node-{n}"), "interfaceName": "eth0",
+                     "expectedIPs": [format!("10.{}.{}.7", n / 250, n % 250)]},
+        }));
+        let hep = hep.unwrap();
+        if v1 {
+            calicoctl_protect::calico::v1::create(&hep, version)
+        } else {
+            hep.into_value()
+        }
+    }));
+    if with_pods {
+        double.load((0..NODES).map(mk_node));
+        double.load((0..PODS).map(mk_pod));
+    }
+    println!("{}", double.url());
+    for line in std::io::stdin().lines().map_while(Result::ok) {
+        match line.as_str() {
+            "reset" => double.reset_journal(),
+            "counters" => {
+                let counters = double.counters();
+                println!(
+                    "{} connections in all, {} requests at once at most",
+                    counters.connections, counters.max_in_flight
+                );
+                continue;
+            }
+            _ => {}
+        }
+        let counters = double.counters();
+        let of = |pods: bool| {
+            let chosen = counters
+                .bytes
+                .iter()
+                .filter(|(path, _)| path.ends_with("/pods") == pods);
+            chosen.map(|(_, bytes)| bytes).sum::<usize>()
+        };
+        println!("{}", json!({"pods": of(true), "rest": of(false)}));
+    }
+}
+
+fn mk_node(n: usize) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": format!("node-{n}"), "labels": {
+            "kubernetes.io/hostname": format!("node-{n}"), "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64", "topology.kubernetes.io/zone": format!("z{}", n % 3)},
+            "annotations": {"projectcalico.org/IPv4Address": format!("10.{}.{}.7/16", n / 250, n % 250)}},
+        "spec": {"podCIDR": format!("172.{}.{}.0/24", 16 + n / 250, n % 250)},
+        "status": {"addresses": [{"type": "InternalIP", "address": format!("10.{}.{}.7", n / 250, n % 250)}],
+            "images": (0..20).map(|i| json!({"names": [format!("registry.example/image-{i}:v1")], "sizeBytes": 1_000_000})).collect::<Vec<_>>(),
+            "nodeInfo": {"kubeletVersion": "v1.33.0", "osImage": "Linux", "kernelVersion": "6.1"}},
+    })
+}
+
+fn mk_pod(n: usize) -> Value {
+    let mut labels =
+        json!({"app": format!("app-{}", n % 500), "pod-template-hash": format!("{n:x}")});
+    if n.is_multiple_of(PODS / CLIENTS) {
+        labels["allowed-etcd-client"] = json!("true");
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": format!("pod-{n}"), "namespace": format!("ns-{}", n % 100), "labels": labels},
+        "spec": {"nodeName": format!("node-{}", n % NODES), "serviceAccountName": "default",
+            "containers": [{"name": "main", "image": "registry.example/image-1:v1",
+                "ports": [{"containerPort": 8080}], "resources": {"limits": {"cpu": "1", "memory": "1Gi"}},
+                "volumeMounts": [{"name": "token", "mountPath": "/var/run/secrets", "readOnly": true}]}],
+            "volumes": [{"name": "token", "projected": {"defaultMode": 420}}]},
+        "status": {"phase": "Running", "podIP": format!("172.16.{}.{}", n / 250 % 250, n % 250),
+            "conditions": [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+    })
+}
+
+fn mk_store(kubeconfig: &Path) -> KubernetesStore {
+    let config = KubernetesConfig {
+        kubeconfig: Kubeconfig::Files(vec![kubeconfig.to_owned()]),
+        ..KubernetesConfig::default()
+    };
+    KubernetesStore::new(config, Limits::default())
+}
+
+/// Labels all host endpoints through the store: rate, and peak of memory in MB.
+async fn ours(kubeconfig: &Path, value: &str) {
+    let mut store = mk_store(kubeconfig);
+    let wanted = Wanted {
+        kinds: vec![Kind::HostEndpoint],
+        pods: Pods::None,
+    };
+    let snapshot = store.read(&wanted).await.unwrap();
+    let batch: Vec<Write> = snapshot
+        .all()
+        .filter(|stored| stored.object.id().kind == Kind::HostEndpoint)
+        .map(|stored| Write::Update {
+            id: stored.object.id().clone(),
+            edits: vec![FieldEdit::Set {
+                path: FieldPath::of(["metadata", "labels", "ours"]),
+                value: json!(value),
+            }],
+            revision: Some(stored.revision.clone()),
+        })
+        .collect();
+    assert_eq!(batch.len(), ENDPOINTS);
+    let started = Instant::now();
+    let mut done = 0;
+    store.write(&batch, &mut |_| done += 1).await.unwrap();
+    assert_eq!(done, ENDPOINTS);
+    println!("{} {}", rate(started.elapsed()), peak());
+}
+
+/// The same patches from a client that does nothing else: no version, no look at the answer.
+async fn bare(url: &str, ca: &Path) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([ca])
+        .build()
+        .unwrap();
+    let v1 = client
+        .get(format!("{url}/apis/projectcalico.org/v3"))
+        .bearer_auth(ADMIN_TOKEN)
+        .send()
+        .await
+        .unwrap()
+        .status()
+        .is_client_error();
+    let group = if v1 {
+        "crd.projectcalico.org/v1"
+    } else {
+        "projectcalico.org/v3"
+    };
+    let value = std::process::id().to_string();
+    let patch = json!({"metadata": {"labels": {"bare": value}}}).to_string();
+    let started = Instant::now();
+    let sent = stream::iter(0..ENDPOINTS).map(|n| {
+        client
+            .patch(format!(
+                "{url}/apis/{group}/hostendpoints/node-{n}-eth0?fieldManager=bare"
+            ))
+            .bearer_auth(ADMIN_TOKEN)
+            .header("content-type", "application/merge-patch+json")
+            .body(patch.clone())
+            .send()
+    });
+    let mut answers = sent.buffer_unordered(IN_FLIGHT);
+    while let Some(answer) = answers.next().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.unwrap();
+    }
+    println!("{}", rate(started.elapsed()));
+}
+
+fn rate(took: Duration) -> f64 {
+    ENDPOINTS as f64 / took.as_secs_f64()
+}
+
+/// Labels a second of a loop of `kubectl label`, where there is a kubectl.
+fn kubectl(kubeconfig: &str) -> Option<f64> {
+    let started = Instant::now();
+    for n in 0..SAMPLE {
+        let status = Command::new("kubectl")
+            .args([
+                "--kubeconfig",
+                kubeconfig,
+                "label",
+                "--overwrite",
+                "hostendpoints",
+            ])
+            .arg(format!("node-{n}-eth0"))
+            .arg(format!("kubectl=x{n}"))
+            .stdout(Stdio::null())
+            .status();
+        if !status.ok()?.success() {
+            return None;
+        }
+    }
+    Some(SAMPLE as f64 / started.elapsed().as_secs_f64())
+}
+
+/// Reads what `grant` needs: seconds, and peak of memory in MB.
+async fn read(kubeconfig: &Path, pods: &str) {
+    let mut store = mk_store(kubeconfig);
+    let clients = Selector::has("allowed-etcd-client").unwrap();
+    let wanted = Wanted {
+        kinds: vec![Kind::HostEndpoint, Kind::Node],
+        pods: match pods {
+            "all" => Pods::All,
+            _ => Pods::Matching(vec![(None, clients)]),
+        },
+    };
+    let started = Instant::now();
+    let snapshot = store.read(&wanted).await.unwrap();
+    let took = started.elapsed();
+    let found = snapshot.of(Kind::Pod).count();
+    assert_eq!(found, if pods == "all" { PODS } else { CLIENTS });
+    println!("{} {}", took.as_secs_f64(), peak());
+}
+
+/// The most memory that this process ever had, in MB; 0 where the system does not tell.
+fn peak() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let kb = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+    kb.unwrap_or_default() / 1024.0
+}

@@ -1,0 +1,265 @@
+//! From calicoctl's and kubectl's settings to one cluster, one user and one way to reach it.
+
+use std::path::Path;
+
+use kube::Config;
+use kube::config::{KubeConfigOptions, KubeconfigError, LoadDataError};
+
+use crate::store::config::{Kubeconfig, KubernetesConfig};
+use crate::store::{StoreError, StoreErrorKind};
+
+/// A cluster and a user, ready to connect.
+pub(super) struct Target {
+    /// What the kubeconfig or the pod says, with the settings of calicoctl over it.
+    pub config: Config,
+    /// `proxy-url` of the kubeconfig. The library's own idea of the proxy is not used: it looks
+    /// for the proxy's address in `NO_PROXY` instead of the server's.
+    pub proxy: Option<String>,
+    /// The server as people know it, without credentials.
+    pub server: String,
+}
+
+/// Reads what there is to read.
+pub(super) async fn resolve(settings: &KubernetesConfig) -> Result<Target, StoreError> {
+    let merged = match &settings.kubeconfig {
+        Kubeconfig::InCluster => None,
+        Kubeconfig::Home(path) => path.exists().then(|| read(path)).transpose()?,
+        Kubeconfig::Files(paths) => Some(read_all(paths)?),
+        Kubeconfig::Inline(text) => Some(
+            kube::config::Kubeconfig::from_yaml(text.expose())
+                .map_err(|error| said(&error, "`kubeconfigInline`"))?,
+        ),
+    };
+    let mut target = match merged {
+        Some(kubeconfig) => of_kubeconfig(kubeconfig, settings).await?,
+        None => without_kubeconfig(settings)?,
+    };
+    override_with(&mut target.config, settings)?;
+    target.server = shown(&target.config.cluster_url);
+    Ok(target)
+}
+
+/// Several files as kubectl merges them: those that do not exist are left out, unless there is
+/// only one.
+fn read_all(paths: &[std::path::PathBuf]) -> Result<kube::config::Kubeconfig, StoreError> {
+    if let [path] = paths {
+        return read(path);
+    }
+    let mut merged: Option<kube::config::Kubeconfig> = None;
+    for path in paths.iter().filter(|path| path.exists()) {
+        let next = read(path)?;
+        merged = Some(match merged {
+            None => next,
+            Some(before) => before
+                .merge(next)
+                .map_err(|error| said(&error, &format!("`{}`", path.display())))?,
+        });
+    }
+    merged.ok_or_else(|| {
+        wrong("none of the kubeconfig files exists")
+            .hint("`KUBECONFIG` or `--kubeconfig` names them")
+    })
+}
+
+fn read(path: &Path) -> Result<kube::config::Kubeconfig, StoreError> {
+    let place = format!("`{}`", path.display());
+    let mut kubeconfig =
+        kube::config::Kubeconfig::read_from(path).map_err(|error| said(&error, &place))?;
+    // `current-context: ""` is how kubectl writes none; it must not hide that of a later file.
+    kubeconfig.current_context = kubeconfig.current_context.filter(|name| !name.is_empty());
+    Ok(kubeconfig)
+}
+
+async fn of_kubeconfig(
+    mut kubeconfig: kube::config::Kubeconfig,
+    settings: &KubernetesConfig,
+) -> Result<Target, StoreError> {
+    let names: Vec<String> = kubeconfig
+        .contexts
+        .iter()
+        .map(|c| format!("`{}`", c.name))
+        .collect();
+    let context = settings
+        .context
+        .clone()
+        .or_else(|| kubeconfig.current_context.clone());
+    let Some(context) = context else {
+        // Nothing but a server: the rest is in calicoctl's own settings.
+        if settings.endpoint.is_some() {
+            return without_kubeconfig(settings);
+        }
+        return Err(
+            wrong("the kubeconfig has no current context").hint(if names.is_empty() {
+                "it has no contexts at all; is it the right file?".to_owned()
+            } else {
+                format!("choose one with `--context`: {}", names.join(", "))
+            }),
+        );
+    };
+    let cluster = kubeconfig
+        .contexts
+        .iter()
+        .find(|c| c.name == context)
+        .and_then(|c| c.context.as_ref())
+        .map(|c| c.cluster.clone());
+    let Some(cluster) = cluster else {
+        return Err(
+            wrong(format!("context `{context}` is not in the kubeconfig")).hint(
+                if names.is_empty() {
+                    "it has no contexts at all; is it the right file?".to_owned()
+                } else {
+                    format!("it has {}", names.join(", "))
+                },
+            ),
+        );
+    };
+    let found = kubeconfig.clusters.iter_mut().find(|c| c.name == cluster);
+    let mut proxy = None;
+    if let Some(cluster) = found.and_then(|c| c.cluster.as_mut()) {
+        // Taken out so that the library does not parse it: a proxy may be one that it cannot.
+        proxy = cluster.proxy_url.take().filter(|url| !url.is_empty());
+        if let Some(endpoint) = &settings.endpoint {
+            cluster.server = Some(endpoint.clone());
+        }
+    }
+    let options = KubeConfigOptions {
+        context: Some(context.clone()),
+        cluster: None,
+        user: None,
+    };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| said(&error, &format!("context `{context}`")))?;
+    Ok(Target {
+        config,
+        proxy,
+        server: String::new(),
+    })
+}
+
+fn without_kubeconfig(settings: &KubernetesConfig) -> Result<Target, StoreError> {
+    let config = match (&settings.endpoint, Config::incluster()) {
+        (_, Ok(config)) => config,
+        (Some(endpoint), Err(_)) => Config::new(url(endpoint)?),
+        (None, Err(_)) => {
+            return Err(wrong(
+                "no kubeconfig is given or found, and this does not run in a pod",
+            )
+            .hint(
+                "name one with `--kubeconfig` or `KUBECONFIG`, or work on files with `--manifests DIR`",
+            ));
+        }
+    };
+    Ok(Target {
+        config,
+        proxy: None,
+        server: String::new(),
+    })
+}
+
+/// Single settings go before what the kubeconfig says.
+fn override_with(config: &mut Config, settings: &KubernetesConfig) -> Result<(), StoreError> {
+    if let Some(endpoint) = &settings.endpoint {
+        config.cluster_url = url(endpoint)?;
+    }
+    if let Some(path) = &settings.ca_file {
+        let text = std::fs::read(path).map_err(|error| {
+            wrong(format!(
+                "CA file `{}` cannot be read: {error}",
+                path.display()
+            ))
+        })?;
+        config.root_cert =
+            Some(certificates(&text).ok_or_else(|| {
+                wrong(format!("CA file `{}` holds no certificate", path.display()))
+            })?);
+        config.root_cert_file = None;
+    }
+    config.accept_invalid_certs |= settings.insecure;
+    let auth = &mut config.auth_info;
+    if let Some(path) = &settings.cert_file {
+        auth.client_certificate = Some(path.display().to_string());
+        auth.client_certificate_data = None;
+    }
+    if let Some(path) = &settings.key_file {
+        auth.client_key = Some(path.display().to_string());
+        auth.client_key_data = None;
+    }
+    if let Some(token) = &settings.token {
+        auth.token = Some(token.expose().to_owned().into());
+    }
+    Ok(())
+}
+
+fn certificates(pem: &[u8]) -> Option<Vec<Vec<u8>>> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found: Vec<Vec<u8>> = found.ok()?.into_iter().map(|der| der.to_vec()).collect();
+    (!found.is_empty()).then_some(found)
+}
+
+fn url(text: &str) -> Result<http::Uri, StoreError> {
+    let parsed = text.parse::<http::Uri>().ok();
+    parsed
+        .filter(|url| matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some())
+        .ok_or_else(|| {
+            wrong(format!("`{text}` is no URL of an API server"))
+                .hint("it looks like `https://192.0.2.10:6443`")
+        })
+}
+
+/// A URL without user and password.
+fn shown(url: &http::Uri) -> String {
+    let scheme = url.scheme_str().unwrap_or("https");
+    let authority = url.authority().map_or("", |a| a.as_str());
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let path = url.path().trim_end_matches('/');
+    format!("{scheme}://{host}{path}")
+}
+
+/// The library's errors in our words; `place` is what was being read. A parser's message quotes
+/// the text, where tokens are, so it is left out.
+pub(super) fn said(error: &KubeconfigError, place: &str) -> StoreError {
+    let part = |what: &str, error: &LoadDataError| match error {
+        LoadDataError::ReadFile(error, path) => wrong(format!(
+            "{place}: the {what} `{}` cannot be read: {error}",
+            path.display()
+        )),
+        LoadDataError::DecodeBase64(_) => wrong(format!("{place}: the {what} is no valid base64")),
+        LoadDataError::NoBase64DataOrFile => wrong(format!(
+            "{place}: the {what} is missing, but its other half is there"
+        )),
+    };
+    match error {
+        KubeconfigError::LoadCertificateAuthority(error) => part("certificate authority", error),
+        KubeconfigError::LoadClientCertificate(error) => part("client certificate", error),
+        KubeconfigError::LoadClientKey(error) => part("client key", error),
+        KubeconfigError::ParseCertificates(_) => wrong(format!(
+            "{place}: the certificate authority is no valid PEM"
+        )),
+        KubeconfigError::ReadConfig(error, _) => {
+            wrong(format!("kubeconfig {place} cannot be read: {error}"))
+        }
+        KubeconfigError::Parse(error) => {
+            let at = error
+                .location()
+                .map(|l| format!(" (line {}, column {})", l.line(), l.column()));
+            wrong(format!(
+                "kubeconfig {place} does not parse{}",
+                at.unwrap_or_default()
+            ))
+        }
+        KubeconfigError::LoadClusterOfContext(name) => wrong(format!(
+            "{place} names the cluster `{name}`, which is not in the kubeconfig"
+        )),
+        KubeconfigError::MissingClusterUrl => {
+            wrong(format!("{place} has a cluster without `server`"))
+        }
+        other => wrong(format!("kubeconfig: {place}: {other}")),
+    }
+}
+
+fn wrong(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Usage, message)
+}

@@ -1,0 +1,316 @@
+//! Requests over one HTTP/2 connection: kube's credentials and middleware on reqwest.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use kube::client::{Body, ConfigExt};
+use kube::{Client, Config};
+use tokio::sync::{Mutex, RwLock};
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+
+use super::exec;
+use super::kubeconfig::{self, Target};
+use super::limits::Limits;
+use super::trouble::{self, Trouble};
+use crate::store::config::KubernetesConfig;
+use crate::store::{StoreError, StoreErrorKind};
+
+/// The manager under which changes are recorded in `managedFields`.
+pub(super) const MANAGER: &str = "calicoctl-protect";
+
+/// What is asked of the server.
+#[derive(Debug, Clone)]
+pub(super) struct Request {
+    pub method: http::Method,
+    /// Path and query.
+    pub path: String,
+    /// Content type and body.
+    pub body: Option<(&'static str, Vec<u8>)>,
+}
+
+impl Request {
+    pub fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: http::Method::GET,
+            path: path.into(),
+            body: None,
+        }
+    }
+
+    pub fn post(path: impl Into<String>, body: Vec<u8>) -> Self {
+        Self {
+            method: http::Method::POST,
+            path: path.into(),
+            body: Some(("application/json", body)),
+        }
+    }
+}
+
+/// What it answered.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    /// After how long it wants to be asked again.
+    pub retry_after: Option<Duration>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// Whether the same request may well succeed later.
+    pub fn is_passing(&self) -> bool {
+        matches!(self.status, 429 | 500 | 502 | 503 | 504)
+    }
+}
+
+/// A way to the server. Credentials of a plugin are renewed once the server refuses them.
+pub(super) struct Transport {
+    target: Target,
+    limits: Limits,
+    live: RwLock<Client>,
+    /// How often the credentials were renewed.
+    renewed: AtomicU32,
+    /// Held by whoever renews them.
+    renewing: Mutex<()>,
+    /// Whether the server has answered yet: before, there is no sense in trying again.
+    reached: AtomicBool,
+}
+
+impl Transport {
+    /// Reads the configuration and makes ready to connect; nothing is sent yet.
+    pub async fn open(settings: &KubernetesConfig, limits: Limits) -> Result<Self, StoreError> {
+        // An error says that a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let target = kubeconfig::resolve(settings).await?;
+        let client = connect(&target, &limits).await?;
+        Ok(Self {
+            target,
+            limits,
+            live: RwLock::new(client),
+            renewed: AtomicU32::new(0),
+            renewing: Mutex::new(()),
+            reached: AtomicBool::new(false),
+        })
+    }
+
+    /// The server, for people.
+    pub fn server(&self) -> &str {
+        &self.target.server
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Sends once, and once more with new credentials if a plugin can give them.
+    pub async fn send(&self, request: &Request) -> Result<Answer, Trouble> {
+        let generation = self.renewed.load(Ordering::Relaxed);
+        let answer = self.send_once(request).await?;
+        if answer.status != 401 || !exec::is_used(&self.target.config.auth_info) {
+            return Ok(answer);
+        }
+        self.renew(generation).await.map_err(Trouble::fatal)?;
+        self.send_once(request).await
+    }
+
+    /// New credentials, unless somebody else has fetched them since `generation`.
+    async fn renew(&self, generation: u32) -> Result<(), StoreError> {
+        let _alone = self.renewing.lock().await;
+        if self.renewed.load(Ordering::Relaxed) == generation {
+            tracing::info!("the server refuses the plugin's credentials: asking it for new ones");
+            let client = connect(&self.target, &self.limits).await?;
+            *self.live.write().await = client;
+            self.renewed
+                .store(generation.wrapping_add(1), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    async fn send_once(&self, request: &Request) -> Result<Answer, Trouble> {
+        let reached = self.reached.load(Ordering::Relaxed);
+        let context = trouble::Context {
+            server: &self.target.server,
+            proxied: self.target.proxy.is_some(),
+            reached,
+        };
+        let sent = tokio::time::timeout(self.limits.answer, self.exchange(request)).await;
+        match sent {
+            Err(_) => Err(Trouble::late(&context, self.limits.answer)),
+            Ok(Err(error)) => Err(Trouble::of_transport(&context, &error)),
+            Ok(Ok(answer)) => {
+                self.reached.store(true, Ordering::Relaxed);
+                Ok(answer)
+            }
+        }
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Answer, BoxError> {
+        let client = self.live.read().await.clone();
+        let mut sent = http::Request::builder()
+            .method(request.method.clone())
+            .uri(&request.path)
+            .header(ACCEPT, "application/json")
+            .header(
+                USER_AGENT,
+                concat!("calicoctl-protect/", env!("CARGO_PKG_VERSION")),
+            );
+        let mut body = Body::empty();
+        if let Some((content_type, bytes)) = &request.body {
+            sent = sent.header(CONTENT_TYPE, *content_type);
+            body = Body::from(bytes.clone());
+        }
+        let response = client.send(sent.body(body)?).await?;
+        let (head, body) = response.into_parts();
+        let seconds = head
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok());
+        let seconds = seconds.and_then(|text| text.trim().parse().ok());
+        Ok(Answer {
+            status: head.status.as_u16(),
+            retry_after: seconds.map(Duration::from_secs),
+            body: body.collect_bytes().await?.into(),
+        })
+    }
+
+    /// Asks until there is an answer that will not be another one soon.
+    pub async fn ask(&self, request: &Request) -> Result<Answer, StoreError> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let last = tried >= self.limits.tries;
+            let pause = match self.send(request).await {
+                Ok(answer) if answer.is_passing() && !last => {
+                    tracing::info!(status = answer.status, path = request.path, "trying again");
+                    self.limits.pause(tried, answer.retry_after)
+                }
+                Ok(answer) => return Ok(answer),
+                Err(trouble) if trouble.is_passing() && !last => {
+                    tracing::info!(error = %trouble.error, path = request.path, "trying again");
+                    self.limits.pause(tried, None)
+                }
+                Err(trouble) => return Err(trouble.error),
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    pub async fn get(&self, path: impl Into<String>) -> Result<Answer, StoreError> {
+        self.ask(&Request::get(path)).await
+    }
+}
+
+/// Credentials, TLS, proxy, and the client on top.
+async fn connect(target: &Target, limits: &Limits) -> Result<Client, StoreError> {
+    let mut config = target.config.clone();
+    if exec::is_used(&config.auth_info) {
+        exec::run(&mut config.auth_info).await?;
+    }
+    let mut http = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls(&config)?)
+        .connect_timeout(limits.connect)
+        // Trying again is for the caller, who knows which requests may be sent twice.
+        .retry(reqwest::retry::never())
+        // Credentials must not follow a redirect.
+        .redirect(reqwest::redirect::Policy::none())
+        .http2_adaptive_window(true)
+        .gzip(!config.disable_compression);
+    if let Some(proxy) = &target.proxy {
+        let proxy = reqwest::Proxy::all(proxy)
+            .map_err(|_| wrong("`proxy-url` of the kubeconfig is no URL of a proxy"))?;
+        http = http.proxy(proxy);
+    }
+    if let Some(name) = config.tls_server_name.take() {
+        let (url, addresses) = directed(&config, &name, target.proxy.is_some(), limits).await?;
+        http = http.resolve_to_addrs(&name, &addresses);
+        config.cluster_url = url;
+    }
+    let http = http
+        .build()
+        .map_err(|error| wrong(format!("cannot make an HTTP client: {error}")))?;
+    let transport = tower::service_fn(move |request: http::Request<Body>| {
+        let http = http.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let request = http::Request::from_parts(head, body.collect_bytes().await?);
+            let response = http.execute(reqwest::Request::try_from(request)?).await?;
+            Ok::<http::Response<reqwest::Body>, BoxError>(response.into())
+        }
+    });
+    let said = |error: kube::Error| trouble::of_setup(&error);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().map_err(said)?)
+        .layer(config.extra_headers_layer().map_err(said)?)
+        .map_err(BoxError::from)
+        .service(transport);
+    Ok(Client::new(service.boxed_clone(), config.default_namespace))
+}
+
+fn tls(config: &Config) -> Result<rustls::ClientConfig, StoreError> {
+    let mut tls = if config.cluster_url.scheme_str() == Some("http") {
+        let none = rustls::RootCertStore::empty();
+        rustls::ClientConfig::builder()
+            .with_root_certificates(none)
+            .with_no_client_auth()
+    } else {
+        config
+            .rustls_client_config()
+            .map_err(|error| trouble::of_setup(&error))?
+    };
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+/// `tls-server-name`: the URL gets that name, and the name the server's addresses, because the
+/// HTTP client takes the name to verify from the URL.
+async fn directed(
+    config: &Config,
+    name: &str,
+    proxied: bool,
+    limits: &Limits,
+) -> Result<(http::Uri, Vec<SocketAddr>), StoreError> {
+    let unsupported = |what: &str| {
+        Err(wrong(format!(
+            "`tls-server-name: {name}` {what}, which is not supported"
+        )))
+    };
+    if proxied {
+        return unsupported("goes through a proxy (`proxy-url`)");
+    }
+    if name.parse::<std::net::IpAddr>().is_ok() {
+        return unsupported("is an address");
+    }
+    let url = &config.cluster_url;
+    let https = url.scheme_str() != Some("http");
+    let port = url.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']);
+    let lookup = tokio::net::lookup_host((host, port));
+    let found = tokio::time::timeout(limits.connect, lookup).await;
+    let addresses: Vec<SocketAddr> = match found {
+        Ok(Ok(found)) => found.collect(),
+        _ => Vec::new(),
+    };
+    if addresses.is_empty() {
+        return Err(StoreError::new(
+            StoreErrorKind::Failed,
+            format!("no address is known for `{host}`"),
+        )
+        .hint("check the name in the kubeconfig, and this machine's DNS"));
+    }
+    let mut parts = url.clone().into_parts();
+    parts.authority = format!("{name}:{port}").parse().ok();
+    match http::Uri::from_parts(parts) {
+        Ok(url) => Ok((url, addresses)),
+        Err(_) => Err(wrong(format!("`tls-server-name: {name}` is no host name"))),
+    }
+}
+
+fn wrong(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Usage, message)
+}

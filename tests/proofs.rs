@@ -1,0 +1,293 @@
+//! The unsafe ways of the main job are refused or warned about, and the safe way goes through: on a
+//! cluster made for these tests, and on the larger one where it is at hand.
+
+mod command;
+
+use command::{Cluster, Run};
+use serde_json::Value;
+
+const CONTROL_PLANE: &str = "has(node-role.kubernetes.io/control-plane)";
+
+/// The clusters that every way is tried on: name, and the arguments that name Typha's hosts.
+fn clusters() -> Vec<(Cluster, &'static [&'static str])> {
+    let mut all: Vec<(Cluster, &[&str])> = vec![(Cluster::own("kubeadm"), &["--node", "w-1"])];
+    if let Some(large) = Cluster::beside("kubeadm-v3/yaml") {
+        let typha = &["--node", "cp-2", "--node", "worker-1", "--node", "worker-3"];
+        all.push((large, typha));
+    }
+    all
+}
+
+fn assert_refused(run: &Run, code: i32, words: &[&str]) {
+    assert_eq!(run.code, Some(code), "{run}");
+    for word in words {
+        assert!(run.err.contains(word), "no `{word}` in\n{run}");
+    }
+}
+
+#[test]
+fn protecting_etcd_for_all_interfaces_without_loopback_is_refused() {
+    for (cluster, _) in clusters() {
+        let before = cluster.tree();
+        let run = cluster.run(&[
+            "server",
+            "etcd",
+            "--node-selector",
+            CONTROL_PLANE,
+            "--no-self",
+            "--prune",
+            "--yes",
+        ]);
+        let words = [
+            "would be cut",
+            "etcd-loopback:cp-1:cp-1",
+            "protected-etcd-server",
+            "grant etcd --net 127.0.0.0/8",
+            "--allow-lockout",
+        ];
+        assert_refused(&run, 3, &words);
+        assert!(before == cluster.tree(), "something was written");
+    }
+}
+
+#[test]
+fn pruning_typha_before_its_clients_are_let_in_is_refused() {
+    for (cluster, hosts) in clusters() {
+        let protect = [&["server", "typha", "--yes"][..], hosts].concat();
+        assert_eq!(cluster.run(&protect).code, Some(0));
+        let before = cluster.tree();
+        let run = cluster.run(&["prune", "typha", "--yes"]);
+        assert_refused(
+            &run,
+            3,
+            &[
+                "agent-to-typha:cp-1:",
+                "after failsafes",
+                "grant typha --node",
+            ],
+        );
+        assert!(before == cluster.tree(), "something was written");
+        // The command that the hint names opens the way.
+        assert_eq!(
+            cluster
+                .run(&["grant", "typha", "--all-nodes", "--yes"])
+                .code,
+            Some(0)
+        );
+        let run = cluster.run(&["prune", "typha", "--yes"]);
+        assert_eq!(run.code, Some(0), "{run}");
+    }
+}
+
+#[test]
+fn yes_waives_nothing_and_a_waiver_waives_one_flow() {
+    let cluster = Cluster::own("kubeadm");
+    let no_self = [
+        "server",
+        "etcd",
+        "--node",
+        "cp-1",
+        "--no-self",
+        "--prune",
+        "--dry-run",
+    ];
+    let flows = [
+        "apiserver-to-etcd:cp-1:cp-1",
+        "etcd-loopback:cp-1:cp-1",
+        "etcd-peers:cp-2:cp-1",
+    ];
+    let refused = cluster.run(&no_self);
+    assert_refused(&refused, 3, &flows[..2]);
+    let one = [&no_self[..], &["--allow-lockout", flows[0]]].concat();
+    let still = cluster.run(&one);
+    assert_refused(&still, 3, &flows[1..2]);
+    assert!(!still.err.contains(flows[0]), "{still}");
+    let both = [&one[..], &["--allow-lockout", flows[1]]].concat();
+    let run = cluster.run(&both);
+    assert_eq!(run.code, Some(0), "{run}");
+}
+
+#[test]
+fn protecting_a_pod_with_the_plain_recipe_is_refused_and_a_tier_goes_through() {
+    let cluster = Cluster::own("kubeadm");
+    let plain = [
+        "server",
+        "postgres",
+        "--port",
+        "tcp/5432",
+        "--workload",
+        "shop/app == \"db\"",
+        "--yes",
+    ];
+    let run = cluster.run(&plain);
+    assert_refused(&run, 3, &["would close all their other ports", "--tier"]);
+    let tier = [&plain[..], &["--tier", "guard"]].concat();
+    let run = cluster.run(&tier);
+    assert_eq!(run.code, Some(0), "{run}");
+    // The controller makes its pods anew from the template; here the test does.
+    let pods = cluster.read("pods.yaml");
+    let label = "app: db\n    protected-postgres-server: \"true\"";
+    cluster.write("pods.yaml", pods.replace("app: db", label));
+    let explain = |from: &str, port: &str| {
+        let run = cluster.run(&[
+            "explain",
+            "--from",
+            from,
+            "--to",
+            "pod/shop/db-1",
+            "--port",
+            port,
+            "-o",
+            "json",
+        ]);
+        let value: Value = serde_json::from_str(&run.out).unwrap();
+        value["verdict"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(explain("pod/monitoring/prometheus-1", "tcp/5432"), "deny");
+    assert_eq!(explain("pod/monitoring/prometheus-1", "tcp/9187"), "allow");
+}
+
+#[test]
+fn granting_a_pod_behind_nat_outgoing_is_warned_about() {
+    for (cluster, _) in clusters() {
+        let run = cluster.run(&[
+            "grant",
+            "felix-metrics",
+            "--workload",
+            "monitoring/app == \"prometheus\"",
+            "--yes",
+        ]);
+        assert_eq!(run.code, Some(0), "{run}");
+        for word in ["natOutgoing", "address of their node", "--node"] {
+            assert!(run.err.contains(word), "no `{word}` in\n{run}");
+        }
+    }
+}
+
+#[test]
+fn the_safe_way_goes_through_and_holds() {
+    for (cluster, typha) in clusters() {
+        let etcd = [
+            "server",
+            "etcd",
+            "--node-selector",
+            CONTROL_PLANE,
+            "--grant-needed",
+            "--prune",
+            "--yes",
+        ];
+        let run = cluster.run(&etcd);
+        assert_eq!(run.code, Some(0), "{run}");
+        let protect = [
+            &["server", "typha", "--grant-needed", "--prune", "--yes"][..],
+            typha,
+        ]
+        .concat();
+        let run = cluster.run(&protect);
+        assert_eq!(run.code, Some(0), "{run}");
+        let check = cluster.run(&["check", "-o", "json"]);
+        assert_eq!(check.code, Some(0), "{check}");
+        let value: Value = serde_json::from_str(&check.out).unwrap();
+        let holds = |server: &Value| server["holds"] == true;
+        assert!(
+            value["servers"].as_array().unwrap().iter().all(holds),
+            "{check}"
+        );
+        let stranger = cluster.run(&[
+            "explain",
+            "--from",
+            "203.0.113.77",
+            "--to",
+            "cp-1",
+            "--port",
+            "tcp/2379",
+        ]);
+        assert!(stranger.out.contains("deny"), "{stranger}");
+        assert!(stranger.out.contains("protected-etcd-server"), "{stranger}");
+    }
+}
+
+#[test]
+fn check_tells_a_failsafe_by_its_exit_code_and_names_the_list() {
+    let cluster = Cluster::own("kubeadm");
+    assert_eq!(cluster.run(&["check"]).code, Some(0));
+    let protect = ["server", "etcd", "--node-selector", CONTROL_PLANE, "--yes"];
+    assert_eq!(cluster.run(&protect).code, Some(0));
+    let run = cluster.run(&["check"]);
+    assert_eq!(run.code, Some(7), "{run}");
+    assert!(
+        run.out
+            .contains("inbound failsafe tcp/2379 (built-in list)"),
+        "{run}"
+    );
+}
+
+#[test]
+fn check_tells_a_cut_flow_by_its_exit_code() {
+    let cluster = Cluster::own("kubeadm");
+    cluster.write(
+        "deny.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: no-kubelet}\nspec:\n  order: 1\n  selector: kubernetes.io/hostname == \"w-2\"\n  types: [Ingress]\n  ingress:\n  - {action: Deny, protocol: TCP, destination: {ports: [10250]}}\n  - {action: Allow}\n",
+    );
+    let run = cluster.run(&["check"]);
+    assert_eq!(run.code, Some(3), "{run}");
+    assert!(
+        run.out.contains("cut apiserver-to-kubelet:cp-1:w-2"),
+        "{run}"
+    );
+    let waived = [
+        "check",
+        "--allow-lockout",
+        "apiserver-to-kubelet:cp-1:w-2",
+        "--allow-lockout",
+        "apiserver-to-kubelet:cp-2:w-2",
+    ];
+    assert_eq!(cluster.run(&waived).code, Some(0));
+}
+
+#[test]
+fn shutting_everybody_out_of_ssh_is_unproven_until_it_is_accepted() {
+    let cluster = Cluster::own("kubeadm");
+    let close = ["server", "ssh", "--node", "w-2", "--prune", "--dry-run"];
+    let run = cluster.run(&close);
+    assert_refused(
+        &run,
+        5,
+        &[
+            "ssh:w-2",
+            "where you come from is not known",
+            "--accept-unproven ssh:w-2",
+        ],
+    );
+    let accepted = [&close[..], &["--accept-unproven", "ssh:w-2"]].concat();
+    assert_eq!(cluster.run(&accepted).code, Some(0));
+}
+
+#[test]
+fn the_proof_is_part_of_the_output_as_data() {
+    let cluster = Cluster::own("kubeadm");
+    let run = cluster.run(&[
+        "server",
+        "etcd",
+        "--node",
+        "cp-1",
+        "--dry-run",
+        "-o",
+        "json",
+    ]);
+    let value: Value = serde_json::from_str(&run.out).unwrap();
+    let flows = value["proof"]["flows"].as_array().unwrap();
+    let flow = flows
+        .iter()
+        .find(|f| f["id"] == "agent-to-typha:w-2:w-1")
+        .unwrap();
+    assert_eq!(flow["fate"], "kept");
+    assert!(
+        flow["evidence"]
+            .as_str()
+            .unwrap()
+            .contains("calico-typha-1")
+    );
+    assert!(!flow["steps"].as_array().unwrap().is_empty());
+    assert!(value["proof"]["states"].as_u64().unwrap() > 3);
+}
