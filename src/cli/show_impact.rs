@@ -29,7 +29,7 @@ pub fn text(impact: &Impact) -> String {
         server_text(&mut text, server);
     }
     let mut lines = Vec::new();
-    lines.extend(impact.flips.iter().map(flip_text));
+    lines.extend(flips_text(&impact.flips));
     lines.extend(impact.selections.iter().map(selection_text));
     if !lines.is_empty() {
         let _ = writeln!(text, "{BOLD}other policy on these endpoints{BOLD:#}");
@@ -114,6 +114,9 @@ const fn style(change: Change) -> Style {
 
 /// Everybody in one line: `nodes cp-1, cp-2 (192.0.2.11, …); set allowed-etcd-client (…)`.
 fn who_text(who: &[Who]) -> String {
+    if let [Who::Itself(_), Who::Everyone] = who {
+        return "everyone, the hosts themselves included".to_owned();
+    }
     let mut groups: BTreeMap<usize, (Vec<String>, Vec<&Addresses>)> = BTreeMap::new();
     for who in who {
         let (rank, name, addresses) = match who {
@@ -220,18 +223,31 @@ const fn way(direction: PolicyType) -> &'static str {
     }
 }
 
-fn flip_text(flip: &Flip) -> String {
-    let caught = match &flip.caught_by {
-        Some(policy) => format!("; {policy} allows everything before that"),
-        None => String::new(),
-    };
-    format!(
-        "default of {} for {}: {} → {}{caught}",
-        way(flip.direction),
-        few(&flip.endpoints),
-        fallback_text(&flip.before),
-        fallback_text(&flip.after)
-    )
+/// Flips, those of both directions in one line where they are the same.
+fn flips_text(flips: &[Flip]) -> Vec<String> {
+    let mut lines: Vec<(Vec<&str>, String)> = Vec::new();
+    for flip in flips {
+        let caught = match &flip.caught_by {
+            [_, Some(policy)] => format!("; {policy} allows everything before that"),
+            [Some(policy), None] => {
+                format!("; {policy} does not allow everything before that any more")
+            }
+            [None, None] => String::new(),
+        };
+        let line = format!(
+            "{}: {} → {}{caught}",
+            few(&flip.endpoints),
+            fallback_text(&flip.before),
+            fallback_text(&flip.after)
+        );
+        match lines.iter_mut().find(|(_, known)| *known == line) {
+            Some((ways, _)) => ways.push(way(flip.direction)),
+            None => lines.push((vec![way(flip.direction)], line)),
+        }
+    }
+    let told = lines.into_iter();
+    told.map(|(ways, line)| format!("default of {} for {line}", ways.join(" and ")))
+        .collect()
 }
 
 fn selection_text(selection: &Selection) -> String {
@@ -326,13 +342,18 @@ fn who_value(who: &Who) -> Value {
 }
 
 fn flip_value(flip: &Flip) -> Value {
+    let caught = |side: usize| {
+        let policy = flip.caught_by.get(side).and_then(Option::as_ref);
+        policy.map(ToString::to_string)
+    };
     json!({
         "endpoints": texts(&flip.endpoints),
         "nodes": flip.hosts,
         "direction": way(flip.direction),
         "before": fallback_text(&flip.before),
         "after": fallback_text(&flip.after),
-        "caughtBy": flip.caught_by.as_ref().map(ToString::to_string),
+        "caughtBefore": caught(0),
+        "caughtAfter": caught(1),
         "closes": flip.closes(),
     })
 }

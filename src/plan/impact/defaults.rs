@@ -25,12 +25,15 @@ type Key<'w> = (
     bool,
 );
 
+/// Endpoints that do not differ, with their nodes.
+type Group<'w> = (Pair<'w>, Vec<(&'w ObjectId, &'w str)>);
+
 const DIRECTIONS: [PolicyType; 2] = [PolicyType::Ingress, PolicyType::Egress];
 
 impl Defaults {
     /// Compares every endpoint before and after, those with the same policies once.
     pub fn of(both: &Both<'_>) -> Self {
-        let mut groups: HashMap<Key<'_>, (Pair<'_>, Vec<(&ObjectId, &str)>)> = HashMap::new();
+        let mut groups: HashMap<Key<'_>, Group<'_>> = HashMap::new();
         for (id, node, pair, is_new) in pairs(both) {
             let kind = |e: Option<Endpoint<'_>>| e.map(|e| e.selection);
             let key = (
@@ -165,18 +168,23 @@ fn ours(both: &Both<'_>) -> BTreeSet<ObjectId> {
     ours
 }
 
-type Flipped = (Fallback, Fallback, Option<ObjectId>);
+type Flipped = (Fallback, Fallback, [Option<ObjectId>; 2]);
 
 fn flip(both: &Both<'_>, pair: &Pair<'_>, direction: PolicyType) -> Option<Flipped> {
-    let before = fallback(both.was, pair.0.as_ref(), direction);
-    let after = fallback(both.is, pair.1.as_ref(), direction);
-    let drops = |f: &Fallback| matches!(f, Fallback::EndOfTier(_) | Fallback::Nothing);
-    if drops(&before) == drops(&after) {
+    let side = |world, snapshot, endpoint: &Option<Endpoint<'_>>| {
+        let fallback = fallback(world, endpoint.as_ref(), direction);
+        let policies = on(world, endpoint.as_ref());
+        let caught = caught_by(snapshot, &policies, direction, &fallback);
+        (fallback, caught)
+    };
+    let (before, was_caught) = side(both.was, both.before, &pair.0);
+    let (after, is_caught) = side(both.is, both.after, &pair.1);
+    let shut = |f: &Fallback, caught: &Option<ObjectId>| f.drops() && caught.is_none();
+    let same_end = before.drops() == after.drops();
+    if same_end && shut(&before, &was_caught) == shut(&after, &is_caught) {
         return None;
     }
-    let policies = on(both.is, pair.1.as_ref());
-    let caught = caught_by(both.after, &policies, direction, &after);
-    Some((before, after, caught))
+    Some((before, after, [was_caught, is_caught]))
 }
 
 /// What decides where no rule does.

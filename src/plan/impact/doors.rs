@@ -43,8 +43,8 @@ impl Subject {
         let [was, is] = &self.status;
         let status = if after { is } else { was };
         status.as_ref().is_some_and(|s| {
-            !matches!(s.policy, PolicyStatus::Missing)
-                && !(s.endpoints.is_empty() && s.workloads.is_empty())
+            let somewhere = !s.endpoints.is_empty() || !s.workloads.is_empty();
+            somewhere && s.policy != PolicyStatus::Missing
         })
     }
 

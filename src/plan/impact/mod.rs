@@ -183,6 +183,14 @@ pub enum Fallback {
     Nothing,
 }
 
+impl Fallback {
+    /// Whether connections are dropped.
+    #[must_use]
+    pub const fn drops(&self) -> bool {
+        matches!(self, Self::EndOfTier(_) | Self::Nothing)
+    }
+}
+
 /// An endpoint's default becomes another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flip {
@@ -196,16 +204,16 @@ pub struct Flip {
     pub before: Fallback,
     /// After.
     pub after: Fallback,
-    /// A policy that lets everything through before the new default is reached.
-    pub caught_by: Option<ObjectId>,
+    /// Policies that let everything through before the default is reached, before and after.
+    pub caught_by: [Option<ObjectId>; 2],
 }
 
 impl Flip {
     /// Whether what no rule decides is dropped from now on.
     #[must_use]
     pub fn closes(&self) -> bool {
-        let drops = |f: &Fallback| matches!(f, Fallback::EndOfTier(_) | Fallback::Nothing);
-        drops(&self.after) && !drops(&self.before) && self.caught_by.is_none()
+        let [was_caught, is_caught] = &self.caught_by;
+        self.after.drops() && is_caught.is_none() && !(self.before.drops() && was_caught.is_none())
     }
 }
 

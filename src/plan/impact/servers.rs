@@ -324,20 +324,27 @@ fn named(
         _ => Addresses::none(),
     };
     let possible = found.possible.difference(&itself);
+    let outside = found.sources.into_iter();
+    let outside = outside.map(|(key, (kind, all))| (key, kind, all.difference(&itself)));
+    let outside: Vec<_> = outside.filter(|(_, _, all)| !all.is_empty()).collect();
+    // Where the hosts themselves fare otherwise, the others are not everyone.
+    let same = |key: &KindKey| outside.iter().any(|(known, _, _)| known == key);
+    let alone = found.own.keys().all(same);
     let mut parts: BTreeMap<KindKey, Part> = BTreeMap::new();
-    for (key, ((change, was, reason), addresses)) in &found.sources {
-        let addresses = addresses.difference(&itself);
-        if addresses.is_empty() {
-            continue;
-        }
-        let part = Part {
-            change: *change,
-            was: *was,
-            who: directory.name(&addresses, &possible, client.as_deref()),
-            addresses,
-            reason: reason.clone(),
+    for (key, (change, was, reason), addresses) in outside {
+        let who = if alone && addresses == possible {
+            vec![Who::Everyone]
+        } else {
+            directory.name(&addresses, &possible, client.as_deref())
         };
-        parts.insert(key.clone(), part);
+        let part = Part {
+            change,
+            was,
+            who,
+            addresses,
+            reason,
+        };
+        parts.insert(key, part);
     }
     for (key, ((change, was, reason), addresses)) in &found.own {
         let itself = Who::Itself(addresses.clone());
@@ -349,18 +356,9 @@ fn named(
             reason: reason.clone(),
         });
         part.addresses = part.addresses.union(addresses);
-        if part.who != [Who::Everyone] {
-            part.who.insert(0, itself);
-        }
+        part.who.insert(0, itself);
     }
     let mut parts: Vec<Part> = parts.into_values().collect();
-    let tells_itself = |p: &Part| p.who.iter().any(|w| matches!(w, Who::Itself(_)));
-    if parts.iter().any(tells_itself) {
-        for part in parts.iter_mut().filter(|p| p.who == [Who::Everyone]) {
-            let except = Addresses::none();
-            part.who = vec![Who::EveryoneElse { except }];
-        }
-    }
     let place = |part: &Part| Change::ALL.iter().position(|c| *c == part.change);
     parts.sort_by_key(place);
     ClassImpact {

@@ -25,7 +25,7 @@ pub fn of(both: &Both<'_>, subject: &Subject, server: &ServerImpact, warnings: &
     }
     let own = policies::find(both.after, name).map(|p| p.id().clone());
     let allowed = clients(both.after, name).union(&super::super::servers::loopback());
-    let mut found: BTreeMap<(&Reason, &[ServerPort]), (Vec<String>, Addresses)> = BTreeMap::new();
+    let mut found: BTreeMap<Cause<'_>, Others> = BTreeMap::new();
     for class in &server.classes {
         for part in &class.parts {
             if !matches!(part.change, Change::Keeps | Change::Gains) {
@@ -58,6 +58,11 @@ pub fn of(both: &Both<'_>, subject: &Subject, server: &ServerImpact, warnings: &
         ));
     }
 }
+
+/// Why, and on which ports, others get in.
+type Cause<'r> = (&'r Reason, &'r [ServerPort]);
+/// On which hosts, and who they are.
+type Others = (Vec<String>, Addresses);
 
 /// The hosts' own addresses: a way to them is no way in for others.
 fn own_addresses(both: &Both<'_>, hosts: &[String]) -> Addresses {
@@ -94,7 +99,7 @@ fn warning(
                 "decided-before",
                 format!("{who} still get in on {ports}: {policy} (tier {tier}{order}) lets them in before the protect policy is asked"),
             )
-            .hint(format!("narrow its rule, or put the protect policy before it with `--order` or `--tier`"))
+            .hint("narrow its rule, or put the protect policy before it with `--order` or `--tier`")
         }
         Reason::Profile { name: profile, .. } => about(
             "decided-before",
