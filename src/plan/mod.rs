@@ -13,6 +13,7 @@ pub mod check;
 pub mod impact;
 pub mod legal;
 pub mod proof;
+mod representatives;
 pub mod settle;
 pub mod unified;
 mod ways;

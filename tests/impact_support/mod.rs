@@ -225,7 +225,7 @@ fn protecting(server: &str, edit: impl Fn(&mut ProtectServer)) -> ProtectServer 
         },
         interfaces: vec!["*".to_owned()],
         workloads: Vec::new(),
-        approach: Approach::AllowByDefault,
+        approach: Some(Approach::AllowByDefault),
         tier: None,
         order: None,
         allow_self: true,

@@ -53,7 +53,7 @@ fn w01_clients_of_an_idle_protection() {
 #[test]
 fn w02_protected_without_an_allow() {
     let shown = mk_protect(&mk_cluster(&[]), "etcd", |p| {
-        p.approach = Approach::DenyByDefault
+        p.approach = Some(Approach::DenyByDefault)
     });
     let warning = shown.get("lock-out");
     assert_eq!(warning.hosts, ["cp-1"]);

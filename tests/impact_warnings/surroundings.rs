@@ -27,7 +27,7 @@ fn w10_ipv6_is_not_policed() {
 #[test]
 fn w10_neighbour_discovery_is_dropped() {
     let shown = mk_protect(&mk_cluster(&[]), "etcd", |p| {
-        p.approach = Approach::DenyByDefault
+        p.approach = Some(Approach::DenyByDefault)
     });
     let warning = shown.get("ipv6-neighbours");
     assert_eq!(warning.hosts, ["cp-1"]);
