@@ -1,16 +1,8 @@
 //! The traps of the manual recipe: what the command says, and what it does instead.
 
-#![expect(
-    clippy::print_stdout,
-    reason = "a test that cannot be run here says so"
-)]
-
 mod command;
 
-use std::io::{Read as _, Write as _};
-use std::process::{Command, Stdio};
-
-use command::{Cluster, FOLDER, Run};
+use command::Cluster;
 
 const CONTROLLERS: &str = "\
 apiVersion: projectcalico.org/v3
@@ -39,42 +31,6 @@ kind: Pod
 metadata: {name: bare, namespace: shop, labels: {app: bare}}
 spec: {}
 ";
-
-/// The sample cluster of another version of Calico.
-fn of_version(version: &str) -> Cluster {
-    let cluster = Cluster::example();
-    let text = cluster.read("cluster.yaml").replace("v3.32.1", version);
-    cluster.write("cluster.yaml", text);
-    cluster
-}
-
-#[test]
-fn a_policy_before_the_prune_is_said_to_do_nothing() {
-    let cluster = Cluster::example();
-    let run = cluster.does(&["server", "etcd", "--node", "cp-1", "--yes"]);
-    run.says_all(&[
-        "warning: tcp/2379 is an inbound failsafe on cp-1 (built-in list): the policy does nothing there until it is pruned",
-        "hint: let the clients in first (`grant etcd`), then `prune etcd`",
-        "done: 4 changes written",
-    ]);
-}
-
-#[test]
-fn every_list_that_decides_is_named() {
-    let cluster = Cluster::own("team");
-    let run = cluster.refused(
-        0,
-        &[
-            "server",
-            "etcd",
-            "--node-selector",
-            "has(rack)",
-            "--dry-run",
-        ],
-    );
-    run.says("tcp/2379 is an inbound failsafe on 2 nodes (FelixConfiguration/default)")
-        .says("tcp/2379 is an inbound failsafe on birch (FelixConfiguration/node.birch)");
-}
 
 #[test]
 fn automatic_host_endpoints_are_labelled_through_their_node() {
@@ -134,7 +90,7 @@ fn pods_are_not_protected_without_a_tier_that_passes() {
     let default = [&server[..], &["--tier", "default"]].concat();
     cluster.refused(3, &default).says(hint);
     let old = "hint: Calico v3.28.5 has no tiers: tighten the pods' own network policies instead";
-    of_version("v3.28.5")
+    Cluster::of_version("v3.28.5")
         .refused(3, &server)
         .says_all(&[&details[..], &[old]].concat());
 }
@@ -173,13 +129,17 @@ fn tiers_came_with_a_version() {
         "guard",
         "--dry-run",
     ];
-    of_version("v3.28.5").refused(64, &server).says_all(&[
-        "error: tier `guard` cannot be used: Calico v3.28.5 has no tiers",
-        "hint: tiers came with v3.29: leave `--tier` out",
-    ]);
+    Cluster::of_version("v3.28.5")
+        .refused(64, &server)
+        .says_all(&[
+            "error: tier `guard` cannot be used: Calico v3.28.5 has no tiers",
+            "hint: tiers came with v3.29: leave `--tier` out",
+        ]);
     // From v3.29 to v3.31 the tier is part of the policy's name.
     let prefixed = "+ GlobalNetworkPolicy/guard.protected-etcd-server\n";
-    of_version("v3.30.7").refused(0, &server).shows(prefixed);
+    Cluster::of_version("v3.30.7")
+        .refused(0, &server)
+        .shows(prefixed);
     let plain = "+ GlobalNetworkPolicy/protected-etcd-server\n";
     Cluster::example().refused(0, &server).shows(plain);
 }
@@ -212,23 +172,6 @@ fn the_version_is_the_one_given_where_the_manifests_do_not_tell() {
         .says("Calico v3.28.5 has no tiers");
     // What the manifests tell stands.
     Cluster::example().refused(0, &[&server[..], &["--calico-version", "v3.28.5"]].concat());
-}
-
-#[test]
-fn the_built_in_list_is_that_of_the_version() {
-    let prune = ["prune", "typha", "--direction", "inbound", "--dry-run"];
-    of_version("v3.14.2")
-        .refused(0, &prune)
-        .says("note: nothing to prune inbound: tcp/5473 is not in the built-in list\n");
-    Cluster::example()
-        .refused(0, &prune)
-        .shows("+  failsafeInboundHostPorts:\n");
-    of_version("v3.17.1")
-        .refused(64, &["prune", "tcp/22", "--keep-net", "192.0.2.0/24"])
-        .says_all(&[
-            "error: failsafes cannot be narrowed to networks in Calico v3.17.1",
-            "hint: networks came with v3.18: leave `--keep-net` out",
-        ]);
 }
 
 #[test]
@@ -422,67 +365,6 @@ fn an_endpoint_of_all_interfaces_governs_each() {
 }
 
 #[test]
-fn where_the_environment_decides_nothing_is_claimed() {
-    let cluster = Cluster::own("export-v1");
-    let refused = [
-        "error: the failsafe list is set by `FELIX_FAILSAFEINBOUNDHOSTPORTS` of DaemonSet/kube-system/calico-node, above all of Calico's API",
-        "  no FelixConfiguration can change it: the port would stay as it is",
-    ];
-    for (arguments, list) in [
-        (
-            &["prune", "typha", "--yes"][..],
-            "tcp:22,udp:68,tcp:179,tcp:6443",
-        ),
-        (
-            &["prune", "tcp/22", "--keep-net", "192.0.2.0/24", "--yes"],
-            "tcp:192.0.2.0/24:22,udp:68,tcp:179,tcp:5473,tcp:6443",
-        ),
-        (
-            &["restore", "kubelet", "--add", "--yes"],
-            "tcp:22,udp:68,tcp:179,tcp:5473,tcp:6443,tcp:10250",
-        ),
-    ] {
-        let hint = format!(
-            "hint: change the variable: `kubectl -n kube-system set env daemonset/calico-node FELIX_FAILSAFEINBOUNDHOSTPORTS={list}`"
-        );
-        cluster
-            .refused(1, arguments)
-            .says_all(&[&refused[..], &[&hint]].concat());
-    }
-}
-
-#[test]
-fn lists_that_sleep_are_told() {
-    let cluster = Cluster::own("export-v1");
-    cluster
-        .refused(0, &["prune", "tcp/2379", "--direction", "inbound", "--yes"])
-        .says_all(&[
-            "note: nothing to prune inbound: tcp/2379 is not in FELIX_FAILSAFEINBOUNDHOSTPORTS of DaemonSet/kube-system/calico-node",
-            "note: FelixConfiguration/default lists tcp/2379 inbound, too; another layer decides, so it does nothing now",
-            "nothing to do",
-        ]);
-}
-
-#[test]
-fn an_empty_list_is_none_and_an_absent_one_is_the_built_in_one() {
-    let cluster = Cluster::example();
-    let felix = cluster.read("felix.yaml");
-    cluster.write(
-        "felix.yaml",
-        format!("{felix}  failsafeInboundHostPorts: []\n"),
-    );
-    cluster
-        .refused(0, &["prune", "etcd", "--direction", "inbound", "--yes"])
-        .says("note: nothing to prune inbound: tcp/2379 is not in FelixConfiguration/default\n");
-    let run = cluster.refused(0, &["status", "etcd"]);
-    run.shows("  failsafe   none inbound\n");
-    cluster.write("felix.yaml", felix);
-    cluster
-        .refused(0, &["status", "etcd"])
-        .shows("  failsafe   tcp/2379 from built-in list on 3 nodes\n");
-}
-
-#[test]
 fn what_was_there_before_stays_and_is_told() {
     let cluster = Cluster::own("export-v1");
     cluster.refused(0, &["remove", "typha", "--yes"]).says_all(&[
@@ -518,113 +400,4 @@ fn everybody_is_warned_about() {
     Cluster::example()
         .refused(0, &["grant", "etcd", "--net", "0.0.0.0/0", "--dry-run"])
         .says("warning: `0.0.0.0/0` is everybody: ");
-}
-
-/// The command on a terminal of its own; `None` where the machine has no `script`.
-fn on_a_terminal(cluster: &Cluster, arguments: &[&str]) -> Option<Command> {
-    let program = "/usr/bin/script";
-    if !std::path::Path::new(program).exists() {
-        println!("skipped: there is no {program} here");
-        return None;
-    }
-    let binary = env!("CARGO_BIN_EXE_calicoctl-protect");
-    let line = format!("'{binary}' --manifests {FOLDER} {}", arguments.join(" "));
-    let mut command = Command::new(program);
-    command
-        .args(["-qec", &line, "/dev/null"])
-        .current_dir(cluster.home())
-        .env_clear()
-        .env("TERM", "xterm")
-        .env("SHELL", "/bin/sh")
-        .env("PATH", "/usr/bin:/bin")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    Some(command)
-}
-
-/// Answers the question, after something has happened while it stood.
-fn answered(mut command: Command, answer: &str, meanwhile: impl FnOnce()) -> Option<Run> {
-    let mut child = command.spawn().ok()?;
-    let mut shown = Vec::new();
-    let mut out = child.stdout.take()?;
-    let mut piece = [0; 1024];
-    while !String::from_utf8_lossy(&shown).contains("[y/N]") {
-        let read = out.read(&mut piece).ok().filter(|read| *read > 0)?;
-        shown.extend(piece.iter().take(read));
-    }
-    meanwhile();
-    child.stdin.as_mut()?.write_all(answer.as_bytes()).ok()?;
-    out.read_to_end(&mut shown).ok()?;
-    let mut run = Run::from(child.wait_with_output().ok()?);
-    run.out = String::from_utf8_lossy(&shown).into_owned();
-    Some(run)
-}
-
-#[test]
-fn a_person_is_asked_and_may_say_yes() {
-    let cluster = Cluster::example();
-    let Some(command) = on_a_terminal(&cluster, &["grant", "etcd", "--node", "worker-1"]) else {
-        return;
-    };
-    let run = answered(command, "y\n", || ());
-    assert!(run.is_some());
-    if let Some(run) = run {
-        run.ended(0, &["y"])
-            .shows("Write 2 changes to cluster?")
-            .shows("done: 2 changes written");
-        assert!(
-            run.out.contains("\u{1b}[32m"),
-            "a terminal has colours: {run}"
-        );
-    }
-    cluster
-        .refused(0, &["grant", "etcd", "--node", "worker-1", "--yes"])
-        .says("nothing to do");
-}
-
-#[test]
-fn a_person_is_asked_and_may_say_no() {
-    let cluster = Cluster::example();
-    let before = cluster.tree();
-    for answer in ["n\n", "\n"] {
-        let Some(command) = on_a_terminal(&cluster, &["grant", "etcd", "--node", "worker-1"])
-        else {
-            return;
-        };
-        let run = answered(command, answer, || ());
-        assert!(run.is_some());
-        if let Some(run) = run {
-            run.ended(1, &[answer])
-                .shows("not confirmed: nothing was written");
-        }
-        cluster.tree().assert_untouched(&before, &[answer]);
-    }
-}
-
-#[test]
-fn a_file_that_changes_while_the_question_stands_is_a_conflict() {
-    let cluster = Cluster::example();
-    let Some(command) = on_a_terminal(&cluster, &["grant", "etcd", "--node", "worker-1"]) else {
-        return;
-    };
-    let mut theirs = cluster.read("hosts/workers.yaml");
-    theirs.push_str("# somebody was faster\n");
-    let run = answered(command, "y\n", || {
-        cluster.write("hosts/workers.yaml", &theirs)
-    });
-    assert!(run.is_some());
-    if let Some(run) = run {
-        run.ended(4, &["y"])
-            .shows("`hosts/workers.yaml` has changed since it was read")
-            .shows("run the command again to plan against the new contents");
-    }
-    assert_eq!(cluster.read("hosts/workers.yaml"), theirs);
-    let names = cluster.tree().names();
-    assert!(
-        !names
-            .iter()
-            .any(|name| name.contains("allowed-etcd-client")),
-        "{names:?}"
-    );
 }

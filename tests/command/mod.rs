@@ -8,6 +8,8 @@
     reason = "tests fail by panicking and say what they skip; not every one uses every helper"
 )]
 
+pub mod trips;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -72,6 +74,15 @@ impl Cluster {
     #[track_caller]
     pub fn example() -> Self {
         Self::copy_of(&sources().join("examples/cluster"))
+    }
+
+    /// The same for another version of Calico.
+    #[track_caller]
+    pub fn of_version(version: &str) -> Self {
+        let cluster = Self::example();
+        let text = cluster.read("cluster.yaml").replace("v3.32.1", version);
+        cluster.write("cluster.yaml", text);
+        cluster
     }
 
     /// A cluster of the tests' own data.
@@ -178,6 +189,14 @@ impl Cluster {
         run.ended(code, arguments);
         self.tree().assert_untouched(&before, arguments);
         run
+    }
+
+    /// Runs the command, which must refuse with exactly these lines, without any result and without
+    /// having touched any file.
+    #[track_caller]
+    pub fn refuses(&self, code: i32, arguments: &[&str], lines: &[&str]) {
+        let run = self.refused(code, arguments);
+        run.shows_nothing().says_all(lines);
     }
 
     /// Runs the command, which must do its work.
