@@ -5,4 +5,5 @@
 
 pub mod calico;
 pub mod reach;
+pub mod selector;
 pub mod store;
