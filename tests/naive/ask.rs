@@ -1,0 +1,222 @@
+//! From a question to packets: who the ends are, and what stands for values that are not given.
+
+use std::net::IpAddr;
+
+use calicoctl_protect::calico::PolicyType::{Egress, Ingress};
+use calicoctl_protect::reach::{Decision, Effect, Missing, Reason, Step, Verdict};
+
+use super::Naive;
+use super::case::{End, Query};
+use super::rules::{Packet, Rule, protocol_number};
+use super::walk::Start;
+
+/// A port that clients use when nobody says which.
+const SOME_CLIENT_PORT: u16 = 40_000;
+
+/// One end of a question as it turns out to be.
+enum Who {
+    Node(String, Option<IpAddr>),
+    Workload(usize),
+    Outside(IpAddr),
+}
+
+impl Naive {
+    /// Answers a question. A value that is not given is tried in all ways that rules tell apart.
+    pub fn decide(&self, query: &Query) -> Decision {
+        let (start, packet) = match self.ends(query) {
+            Ok(found) => found,
+            Err(missing) => return unknown(missing),
+        };
+        let mut packets = vec![packet];
+        let mut missing = None;
+        if packet.port.is_some() && packet.source_port.is_none() {
+            missing = Some(Missing::ClientPort);
+            packets = self.each_client_port(packet);
+        } else if [1, 58].contains(&packet.protocol) && packet.icmp.is_none() {
+            missing = Some(Missing::IcmpType);
+            packets = self.each_icmp(packet);
+        }
+        let mut decisions: Vec<Decision> =
+            packets.into_iter().map(|p| self.walk(&start, p)).collect();
+        let first = decisions.remove(0);
+        match decisions.iter().find(|d| d.verdict != first.verdict) {
+            Some(_) => unknown(missing.unwrap_or(Missing::TooMany)),
+            None => first,
+        }
+    }
+
+    fn each_client_port(&self, packet: Packet) -> Vec<Packet> {
+        let mut ports = vec![SOME_CLIENT_PORT];
+        ports.extend(
+            self.rules()
+                .flat_map(|r| r.client_ports(&self.objects.sets)),
+        );
+        ports.dedup();
+        let with = |port| Packet {
+            source_port: Some(port),
+            ..packet
+        };
+        ports.into_iter().map(with).collect()
+    }
+
+    fn each_icmp(&self, packet: Packet) -> Vec<Packet> {
+        let mut values = vec![(253, 0)];
+        values.extend(self.rules().flat_map(Rule::icmp_values));
+        let with = |value| Packet {
+            icmp: Some(value),
+            ..packet
+        };
+        values.into_iter().map(with).collect()
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        let policies = self.tiers.iter().flat_map(|t| &t.policies);
+        let of_policies = policies.flat_map(|p| p.rules(Ingress).iter().chain(p.rules(Egress)));
+        let profiles = self.objects.profiles.values();
+        of_policies.chain(profiles.flat_map(|p| p.ingress.iter().chain(&p.egress)))
+    }
+
+    fn who(&self, end: &End) -> Result<Who, Missing> {
+        if let Some(node) = &end.node {
+            return Ok(Who::Node(node.clone(), end.ip));
+        }
+        if let Some(pod) = &end.pod {
+            let (namespace, name) = pod.split_once('/').unwrap_or(("default", pod));
+            let place = self.objects.workloads.iter().position(|w| {
+                w.endpoint.id.name == name && w.endpoint.id.namespace.as_deref() == Some(namespace)
+            });
+            let missing = Missing::Pod {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            };
+            return place.map(Who::Workload).ok_or(missing);
+        }
+        let ip = end.ip.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        let workloads = &self.objects.workloads;
+        if let Some(place) = workloads.iter().position(|w| w.addresses.contains(&ip)) {
+            return Ok(Who::Workload(place));
+        }
+        let carries = |n: &&super::case::Node| n.interface_of(ip).is_some();
+        Ok(match self.wires.nodes.iter().find(carries) {
+            Some(node) => Who::Node(node.name.clone(), Some(ip)),
+            None => Who::Outside(ip),
+        })
+    }
+
+    fn ends(&self, query: &Query) -> Result<(Start, Packet), Missing> {
+        let from = self.who(&query.from)?;
+        let to = self.who(&query.to)?;
+        // The family is the client's where it is known, or else that of the server's first address.
+        let wanted = match &from {
+            Who::Outside(ip) | Who::Node(_, Some(ip)) => Some(ip.is_ipv6()),
+            _ => None,
+        };
+        let fits = |ip: &IpAddr| wanted.is_none_or(|ipv6| ip.is_ipv6() == ipv6);
+        let destination = match (&to, query.to.ip) {
+            (_, Some(ip)) => Some(ip),
+            (Who::Outside(ip), _) => Some(*ip),
+            (Who::Workload(place), _) => {
+                let addresses = &self.objects.workloads[*place].addresses;
+                addresses.iter().copied().find(|ip| fits(ip))
+            }
+            (Who::Node(name, address), _) => {
+                let node = self
+                    .wires
+                    .node(name)
+                    .ok_or_else(|| Missing::Node { node: name.clone() })?;
+                let own = node.addresses(node.default_interface());
+                address.or_else(|| own.into_iter().find(|ip| fits(ip)))
+            }
+        };
+        let destination = destination.ok_or_else(|| self.no_address(&to))?;
+        let (start, source) = self.start(&from, &to, query, destination)?;
+        if source.is_ipv6() != destination.is_ipv6() {
+            return Err(self.no_address(&to));
+        }
+        let icmp = query.icmp_type.map(|t| (t, query.icmp_code.unwrap_or(0)));
+        let packet = Packet {
+            source,
+            destination,
+            protocol: protocol_number(&query.protocol).unwrap_or_default(),
+            source_port: query.client_port.filter(|_| query.port.is_some()),
+            port: query.port,
+            icmp,
+        };
+        Ok((start, packet))
+    }
+
+    fn start(
+        &self,
+        from: &Who,
+        to: &Who,
+        query: &Query,
+        destination: IpAddr,
+    ) -> Result<(Start, IpAddr), Missing> {
+        let ipv6 = destination.is_ipv6();
+        match from {
+            Who::Node(name, address) => {
+                let node = self
+                    .wires
+                    .node(name)
+                    .ok_or_else(|| Missing::Node { node: name.clone() })?;
+                let source = address.or_else(|| self.source_for(node, destination));
+                let missing = Missing::Address { node: name.clone() };
+                Ok((Start::Process(name.clone()), source.ok_or(missing)?))
+            }
+            Who::Workload(place) => {
+                let addresses = &self.objects.workloads[*place].addresses;
+                let own = query.from.ip.or_else(|| {
+                    let mut all = addresses.iter().copied();
+                    all.find(|ip| ip.is_ipv6() == ipv6)
+                });
+                Ok((
+                    Start::Workload(*place),
+                    own.ok_or_else(|| self.no_address(from))?,
+                ))
+            }
+            Who::Outside(ip) => {
+                let node = match to {
+                    Who::Node(name, _) => name.clone(),
+                    Who::Workload(place) => self.objects.workloads[*place].node.clone(),
+                    // From outside to outside: nobody looks at it.
+                    Who::Outside(_) => return Err(Missing::TooMany),
+                };
+                let wires = self
+                    .wires
+                    .node(&node)
+                    .ok_or_else(|| Missing::Node { node: node.clone() })?;
+                let interface = wires.default_interface().to_owned();
+                Ok((Start::Outside(node, interface), *ip))
+            }
+        }
+    }
+
+    fn no_address(&self, who: &Who) -> Missing {
+        match who {
+            Who::Node(node, _) => Missing::Address { node: node.clone() },
+            Who::Workload(place) => {
+                let id = &self.objects.workloads[*place].endpoint.id;
+                Missing::Pod {
+                    namespace: id.namespace.clone().unwrap_or_default(),
+                    name: id.name.clone(),
+                }
+            }
+            Who::Outside(_) => Missing::TooMany,
+        }
+    }
+}
+
+fn unknown(missing: Missing) -> Decision {
+    Decision {
+        verdict: Verdict::Unproven,
+        steps: vec![Step {
+            node: String::new(),
+            interface: None,
+            endpoint: None,
+            chain: None,
+            reply: false,
+            effect: Effect::Unknown,
+            reason: Reason::Missing(missing),
+        }],
+    }
+}
