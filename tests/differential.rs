@@ -7,4 +7,23 @@
     reason = "a test may stop at what it does not expect, and tells what it counted"
 )]
 
+mod generate;
 mod naive;
+
+use generate::Count;
+use naive::Naive;
+
+#[test]
+fn shown() {
+    let mut count = Count::default();
+    let start = std::time::Instant::now();
+    for seed in 0..10_000 {
+        let case = generate::case(seed);
+        let naive = Naive::new(&case);
+        count.clusters += 1;
+        for query in &case.queries {
+            count.add(&naive.decide(query));
+        }
+    }
+    println!("{count}{:?}", start.elapsed());
+}
