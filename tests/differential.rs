@@ -7,6 +7,7 @@
     reason = "a test may stop at what it does not expect, and tells what it counted"
 )]
 
+mod compare;
 mod generate;
 mod naive;
 

@@ -53,6 +53,19 @@ impl Count {
         }
     }
 
+    /// Takes in the counts of another run.
+    pub fn join(&mut self, other: Self) {
+        self.clusters += other.clusters;
+        self.queries += other.queries;
+        for (verdict, count) in other.verdicts {
+            *self.verdicts.entry(verdict).or_default() += count;
+        }
+        for (reason, (seen, deciding)) in other.reasons {
+            let known = self.reasons.entry(reason).or_default();
+            *known = (known.0 + seen, known.1 + deciding);
+        }
+    }
+
     /// Those of the wanted names that never occurred.
     pub fn lacking<'a>(&self, wanted: &[&'a str]) -> Vec<&'a str> {
         let mut lacking = wanted.to_vec();

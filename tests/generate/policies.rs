@@ -88,7 +88,10 @@ impl Cluster<'_> {
         }
         let pre_dnat = !namespaced && self.purpose(&mut spec);
         if !namespaced && self.rng.chance(8) {
-            let selector = self.namespace_selector(false);
+            let selector = match self.flawed(5) {
+                true => "has (team)".to_owned(),
+                false => self.namespace_selector(false),
+            };
             spec.insert("namespaceSelector".into(), json!(selector));
         }
         if self.rng.chance(5) {
@@ -228,6 +231,14 @@ impl Cluster<'_> {
             return rule;
         }
         // Names need no protocol, but one without ports forbids them.
+        if self.flawed(1) {
+            // No API lets this through, but stores hold it, and Felix takes it.
+            let lower = rule["action"].as_str().map(str::to_lowercase);
+            rule["action"] = json!(lower);
+        }
+        if numbers && self.flawed(1) {
+            rule["protocol"] = json!("tcp");
+        }
         let names = numbers || rule.get("protocol").is_none();
         let peer = self.side(namespace, ipv6, ingress, true, (numbers, names));
         let own = self.side(namespace, ipv6, ingress, false, (numbers, names));
@@ -268,6 +279,9 @@ impl Cluster<'_> {
             let nets = self.cidrs(ipv6, false);
             if !nets.is_empty() {
                 side["nets"] = json!(nets);
+            }
+            if self.flawed(2) {
+                side["nets"] = json!(["10.65.0.0/33"]);
             }
         }
         if self.rng.chance(often * 8 / 100) {

@@ -320,11 +320,12 @@ fn icmp(value: &Value) -> Result<Option<(u8, Option<u8>)>, Invalid> {
 impl Rule {
     /// Reads a rule of a policy of a namespace (empty: a global policy, or a profile).
     pub fn read(rule: &Value, namespace: &str) -> Result<Self, Invalid> {
-        let action = match text(rule, "/action") {
-            "Allow" => Action::Allow,
-            "Deny" => Action::Deny,
-            "Log" => Action::Log,
-            "Pass" => Action::Pass,
+        // Felix makes actions lower case before it looks at them.
+        let action = match text(rule, "/action").to_lowercase().as_str() {
+            "allow" => Action::Allow,
+            "deny" => Action::Deny,
+            "log" => Action::Log,
+            "pass" => Action::Pass,
             _ => return Err(Invalid),
         };
         let explicit = match at(rule, "/ipVersion") {

@@ -1,0 +1,147 @@
+//! The product's evaluator and the naive one on the same clusters.
+
+mod shrink;
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use calicoctl_protect::reach::{Decision, Step};
+
+use crate::generate::{self, Count};
+use crate::naive::Naive;
+use crate::naive::case::{Case, Query};
+
+/// Something that answers questions about a cluster, made anew for each cluster.
+pub trait Evaluator {
+    fn of(case: &Case) -> Self;
+    fn decide(&self, query: &Query) -> Decision;
+}
+
+impl Evaluator for Naive {
+    fn of(case: &Case) -> Self {
+        Self::new(case)
+    }
+
+    fn decide(&self, query: &Query) -> Decision {
+        self.decide(query)
+    }
+}
+
+/// What came out of a run.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub count: Count,
+    /// Differences, shrunk and ready to be read.
+    pub differences: Vec<String>,
+}
+
+/// How many differences a run looks for before it stops.
+const ENOUGH: usize = 5;
+
+/// Asks both evaluators about the clusters of a range of seeds, on all processors.
+pub fn run<E: Evaluator>(seed: u64, cases: u64) -> Outcome {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut outcome = Outcome::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= cases || outcome.differences.len() >= ENOUGH {
+                return outcome;
+            }
+            one::<E>(&generate::case(seed.wrapping_add(number)), &mut outcome);
+        }
+    };
+    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join = |h: std::thread::ScopedJoinHandle<'_, Outcome>| h.join().expect("no panic");
+        handles.into_iter().map(join).collect()
+    });
+    let mut all = Outcome::default();
+    for outcome in outcomes {
+        all.count.join(outcome.count);
+        all.differences.extend(outcome.differences);
+    }
+    all
+}
+
+fn one<E: Evaluator>(case: &Case, outcome: &mut Outcome) {
+    let (naive, other) = (Naive::new(case), E::of(case));
+    outcome.count.clusters += 1;
+    for query in &case.queries {
+        let (expected, got) = (naive.decide(query), other.decide(query));
+        outcome.count.add(&expected);
+        if expected == got {
+            continue;
+        }
+        let kind = kind(&expected, &got);
+        let asked = Case {
+            queries: vec![query.clone()],
+            ..case.clone()
+        };
+        let small = shrink::shrink(&asked, |c| {
+            let [query] = c.queries.as_slice() else {
+                return false;
+            };
+            let (a, b) = (Naive::new(c).decide(query), E::of(c).decide(query));
+            a != b && self::kind(&a, &b) == kind
+        });
+        outcome.differences.push(shown::<E>(&small));
+    }
+}
+
+/// What must stay while a difference is shrunk, so that it does not turn into another one.
+fn kind(a: &Decision, b: &Decision) -> impl PartialEq + use<> {
+    let reason = |d: &Decision| d.reason().map(std::mem::discriminant);
+    (a.verdict, b.verdict, reason(a), reason(b))
+}
+
+fn shown<E: Evaluator>(case: &Case) -> String {
+    let mut text = case.to_yaml();
+    let query = &case.queries[0];
+    for (who, decision) in [
+        ("naive", Naive::new(case).decide(query)),
+        ("engine", E::of(case).decide(query)),
+    ] {
+        let steps: Vec<String> = decision.steps.iter().map(Step::to_string).collect();
+        let steps = steps.join("\n#   ");
+        write!(text, "# {who}: {decision}\n#   {steps}\n").expect("texts take texts");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An evaluator with a fault: it does not know `notSelector`.
+    struct Faulty(Naive);
+
+    impl Evaluator for Faulty {
+        fn of(case: &Case) -> Self {
+            let mut case = case.clone();
+            let text = serde_json::to_string(&case.resources).expect("plain data");
+            let text = text.replace("\"notSelector\"", "\"unknown\"");
+            case.resources = serde_json::from_str(&text).expect("plain data");
+            Self(Naive::new(&case))
+        }
+
+        fn decide(&self, query: &Query) -> Decision {
+            self.0.decide(query)
+        }
+    }
+
+    #[test]
+    fn a_planted_fault_is_found_and_shrunk() {
+        let outcome = run::<Faulty>(0, 300);
+        let found = outcome.differences;
+        assert!(!found.is_empty());
+        for difference in found {
+            let lines = difference.lines().count();
+            assert!(
+                difference.contains("notSelector") && lines < 80,
+                "{difference}"
+            );
+        }
+    }
+}
