@@ -72,7 +72,12 @@ impl Cluster<'_> {
                     query.icmp_code = Some(*self.rng.pick(&[0, 0, 1]));
                 }
             }
-            "112" => {}
+            "112" => {
+                if self.rng.chance(20) {
+                    // IP in IP.
+                    query.protocol = "4".into();
+                }
+            }
             _ => {
                 query.port = Some(*self.rng.pick(&PORTS));
                 if self.rng.chance(30) {

@@ -20,8 +20,15 @@ impl Cluster<'_> {
         if self.rng.chance(8) {
             self.felix.insert("ipv6Support".into(), json!(false));
         }
+        if self.rng.chance(8) {
+            self.felix.insert("kubeProxyMode".into(), json!("ipvs"));
+        }
         if self.rng.chance(35) {
-            let spec = self.failsafe_fields();
+            let mut spec = self.failsafe_fields();
+            if self.rng.chance(5) {
+                spec["allowVXLANPacketsFromWorkloads"] = json!(true);
+                spec["allowIPIPPacketsFromWorkloads"] = json!(true);
+            }
             self.configuration("default", spec);
         }
         if self.rng.chance(15) {

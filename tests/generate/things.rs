@@ -230,7 +230,7 @@ impl Cluster<'_> {
 
     pub(super) fn host_endpoints(&mut self) {
         let mut names = ["auto", "b-hep", "c.hep", "hep-1", "hep-10", "hep-2", "z"].to_vec();
-        let wanted = self.rng.among(0, 5);
+        let wanted = self.rng.among(1, 6);
         while names.len() > wanted {
             let at = self.rng.below(names.len());
             names.remove(at);
@@ -249,6 +249,7 @@ impl Cluster<'_> {
                 7..=10 => "eth0",
                 11..=15 => "",
                 16 => "eth1",
+                17 if self.rng.chance(20) => "calip0",
                 17 => "lo",
                 18 => self.wires.tunnel(false).unwrap_or("ens3"),
                 _ => "ens3",

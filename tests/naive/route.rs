@@ -11,11 +11,13 @@ use super::objects::Workload;
 use super::rules::Packet;
 
 /// The port that Calico's VXLAN uses.
-pub const VXLAN_PORT: u16 = 4789;
+const VXLAN_PORT: u16 = 4789;
 /// The protocol number of UDP.
-pub const UDP: u8 = 17;
+const UDP: u8 = 17;
+/// The protocol number of TCP.
+const TCP: u8 = 6;
 /// The protocol number of IP in IP.
-pub const IPIP: u8 = 4;
+const IPIP: u8 = 4;
 
 /// By which way a node sends a packet.
 pub enum Way<'a> {
@@ -150,5 +152,25 @@ impl Naive {
             Some(_) => packet.protocol == UDP && packet.port == Some(VXLAN_PORT),
             None => false,
         }
+    }
+
+    /// Whether a workload on a node may not send such a packet at all.
+    pub fn forbids_tunnel(&self, node: &Node, packet: &Packet) -> bool {
+        let permitted =
+            |field| self.felix.text(&node.name, field).flatten().as_deref() == Some("true");
+        if packet.protocol == IPIP {
+            return !permitted("allowIPIPPacketsFromWorkloads");
+        }
+        packet.protocol == UDP
+            && packet.port == Some(VXLAN_PORT)
+            && !permitted("allowVXLANPacketsFromWorkloads")
+    }
+
+    /// Whether kube-proxy's IPVS mode makes Felix take a packet to a local port for forwarded.
+    pub fn takes_node_port_as_forwarded(&self, packet: &Packet) -> bool {
+        let mode = self.felix.overrides.get("kubeProxyMode");
+        mode.and_then(|m| m.as_str()) == Some("ipvs")
+            && [TCP, UDP].contains(&packet.protocol)
+            && packet.port.is_some_and(|p| (30_000..=32_767).contains(&p))
     }
 }

@@ -8,7 +8,7 @@ use super::Naive;
 use super::case::Node;
 use super::chains::End;
 use super::objects::{Endpoint, Workload};
-use super::route::{IPIP, UDP, VXLAN_PORT, Way, interface};
+use super::route::{Way, interface};
 use super::rules::Packet;
 
 const ICMP_V6: u8 = 58;
@@ -361,6 +361,9 @@ impl<'a> Walk<'a> {
             return self.note(node, arrived_on, known, Reason::TunnelOfKnownNode);
         }
         let accepts = naive.kernel_accepts("hostInputPolicy");
+        if naive.takes_node_port_as_forwarded(packet) {
+            return self.note(node, arrived_on, accepts, Reason::IpvsNodePort);
+        }
         if let Some(workload) = workload {
             if packet.protocol == ICMP_V6
                 && packet
@@ -410,7 +413,7 @@ impl<'a> Walk<'a> {
             direction: Egress,
         };
         let endpoint = &workload.endpoint;
-        if packet.protocol == IPIP || (packet.protocol == UDP && packet.port == Some(VXLAN_PORT)) {
+        if self.naive.forbids_tunnel(node, packet) {
             let reason = Reason::TunnelFromWorkload;
             let (endpoint, chain) = (Some(endpoint), Some(chain));
             return self.push(node, &workload.interface, endpoint, chain, false, reason);
