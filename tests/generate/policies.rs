@@ -1,5 +1,6 @@
 //! Tiers, policies and rules.
 
+use calicoctl_protect::calico::Version;
 use serde_json::{Map, Value, json};
 
 use super::Cluster;
@@ -38,7 +39,10 @@ impl Cluster<'_> {
             let spec = json!({"order": 1_000_000, "defaultAction": "Deny"});
             self.add("Tier", "default", spec);
         }
-        let mut names = vec!["a", "b", "c", "d", "deny", "e", "f-1", "f.2"];
+        let mut names = vec!["a", "b", "c", "d", "deny", "e", "f-1", "f-2"];
+        if self.version >= Version::new(3, 32, 0) {
+            names.push("f.2");
+        }
         for _ in 0..self.rng.among(1, 7) {
             let name = names.remove(self.rng.below(names.len()));
             // The same name in several namespaces and kinds makes ties.
@@ -55,7 +59,7 @@ impl Cluster<'_> {
         }
         let namespaced = self.rng.chance(22);
         let namespace = *self.rng.pick(&NAMESPACES);
-        let staged = self.version >= "v3.30.0".parse().expect("a version") && self.rng.chance(10);
+        let staged = self.version >= Version::new(3, 30, 0) && self.rng.chance(10);
         let kind = match (namespaced, staged) {
             (false, false) => "GlobalNetworkPolicy",
             (false, true) => "StagedGlobalNetworkPolicy",

@@ -110,7 +110,9 @@ impl Cluster<'_> {
         let variable = *self
             .rng
             .pick(&["FAILSAFEINBOUNDHOSTPORTS", "FailsafeOutboundHostPorts"]);
-        let container = match self.rng.below(3) {
+        let container = match self.rng.below(4) {
+            3 => json!({"env": [{"name": format!("FELIX_{variable}"),
+                "valueFrom": {"secretKeyRef": {"name": "felix", "key": "ports"}}}]}),
             0 => json!({"env": [{"name": format!("FELIX_{variable}"), "value": text}]}),
             1 => json!({"env": [{"name": format!("FELIX_{variable}"),
                 "valueFrom": {"configMapKeyRef": {"name": "felix", "key": "ports"}}}]}),

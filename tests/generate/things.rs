@@ -91,7 +91,7 @@ impl Cluster<'_> {
                 .node(&node)
                 .is_some_and(|n| n.addresses(n.default_interface()).len() > 1);
             let namespace = *self.rng.pick(&NAMESPACES);
-            let (third, name) = (&node[1..], format!("p{number}"));
+            let (third, name) = (node[1..].to_owned(), format!("p{number}"));
             let mut addresses = vec![ip(&format!("10.65.{third}.{}", 2 + number))];
             if dual && self.rng.chance(80) {
                 addresses.push(ip(&format!("fd00:65:{third}::{}", 2 + number)));
@@ -105,6 +105,10 @@ impl Cluster<'_> {
                 .iter()
                 .map(|a| format!("{a}/{}", if a.is_ipv6() { 128 } else { 32 }))
                 .collect();
+            let node = match self.rng.chance(2) {
+                true => "elsewhere".to_owned(),
+                false => node,
+            };
             let mut spec = json!({"node": node, "interfaceName": format!("calip{number}"),
                 "ipNetworks": networks});
             if self.rng.chance(30) {

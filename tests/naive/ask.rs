@@ -7,6 +7,7 @@ use calicoctl_protect::reach::{Decision, Effect, Missing, Reason, Step, Verdict}
 
 use super::Naive;
 use super::case::{End, Query};
+use super::chains::Guess;
 use super::rules::{Packet, Rule, protocol_number};
 use super::walk::Start;
 
@@ -36,13 +37,32 @@ impl Naive {
             missing = Some(Missing::IcmpType);
             packets = self.each_icmp(packet);
         }
-        let mut decisions: Vec<Decision> =
-            packets.into_iter().map(|p| self.walk(&start, p)).collect();
-        let first = decisions.remove(0);
-        match decisions.iter().find(|d| d.verdict != first.verdict) {
+        let mut decisions = packets.into_iter().map(|p| self.guess(&start, p));
+        let Some(first) = decisions.next() else {
+            return unknown(Missing::TooMany);
+        };
+        match decisions.find(|d| d.verdict != first.verdict) {
             Some(_) => unknown(missing.unwrap_or(Missing::TooMany)),
             None => first,
         }
+    }
+
+    /// Walks with what cannot be seen taken both ways.
+    fn guess(&self, start: &Start, packet: Packet) -> Decision {
+        let guess = Guess::default();
+        let decision = self.walk(start, packet, &guess);
+        let asked = guess.asked.take();
+        let Some(first) = asked.into_iter().next() else {
+            return decision;
+        };
+        let guess = Guess {
+            listed: true,
+            ..Guess::default()
+        };
+        if self.walk(start, packet, &guess).verdict == decision.verdict {
+            return decision;
+        }
+        unknown(first)
     }
 
     fn each_client_port(&self, packet: Packet) -> Vec<Packet> {

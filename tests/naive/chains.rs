@@ -1,6 +1,8 @@
 //! One chain of one endpoint: `verdict(ep, dir, purpose)` of the reference algorithm (semantics,
 //! section 9), with section 4.1 for failsafes.
 
+use std::cell::RefCell;
+
 use calicoctl_protect::calico::felix::{Direction, Failsafe};
 use calicoctl_protect::calico::{Action, PolicyType, Protocol, Version};
 use calicoctl_protect::reach::{Missing, Purpose, Reason};
@@ -16,8 +18,14 @@ pub enum End {
     Accept(Reason),
     Drop(Reason),
     Undecided,
-    /// It cannot be known.
-    Unknown(Missing),
+}
+
+/// What is taken for true where an input cannot be seen, and which inputs that was needed for.
+#[derive(Debug, Default)]
+pub struct Guess {
+    /// Whether a failsafe list that cannot be read holds the port.
+    pub listed: bool,
+    pub asked: RefCell<Vec<Missing>>,
 }
 
 impl Naive {
@@ -45,9 +53,10 @@ impl Naive {
         direction: PolicyType,
         purpose: Purpose,
         packet: &Packet,
+        guess: &Guess,
     ) -> End {
         if purpose != Purpose::Forward && endpoint.is_host() {
-            match self.failsafe(node, direction, purpose, packet) {
+            match self.failsafe(node, direction, purpose, packet, guess) {
                 End::Undecided => {}
                 end => return end,
             }
@@ -153,6 +162,7 @@ impl Naive {
         direction: PolicyType,
         purpose: Purpose,
         packet: &Packet,
+        guess: &Guess,
     ) -> End {
         let (own, other, remote) = match direction {
             PolicyType::Ingress => (Direction::Inbound, Direction::Outbound, packet.source),
@@ -170,11 +180,16 @@ impl Naive {
         }
         for (list, port) in lists {
             let Some((entries, source)) = self.felix.failsafes(node, list) else {
-                let node = node.to_owned();
-                return End::Unknown(Missing::Failsafes {
-                    node,
+                let missing = Missing::Failsafes {
+                    node: node.to_owned(),
                     direction: list,
-                });
+                };
+                guess.asked.borrow_mut().push(missing.clone());
+                // The reason is never shown: it only matters where this leads.
+                if guess.listed && list == own {
+                    return End::Accept(Reason::Missing(missing));
+                }
+                continue;
             };
             if let Some(entry) = entries.into_iter().find(|f| meets(f, port)) {
                 return End::Accept(Reason::Failsafe {

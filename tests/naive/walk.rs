@@ -6,7 +6,7 @@ use calicoctl_protect::reach::{Chain, Decision, Effect, Missing, Purpose, Reason
 
 use super::Naive;
 use super::case::Node;
-use super::chains::End;
+use super::chains::{End, Guess};
 use super::objects::{Endpoint, Workload};
 use super::route::{Way, interface};
 use super::rules::Packet;
@@ -43,15 +43,17 @@ struct Untracked<'a> {
 /// One packet on its way.
 struct Walk<'a> {
     naive: &'a Naive,
+    guess: &'a Guess,
     steps: Vec<Step>,
     untracked: Vec<Untracked<'a>>,
 }
 
 impl Naive {
     /// Takes a packet through the cluster.
-    pub fn walk(&self, start: &Start, packet: Packet) -> Decision {
+    pub fn walk(&self, start: &Start, packet: Packet, guess: &Guess) -> Decision {
         let mut walk = Walk {
             naive: self,
+            guess,
             steps: Vec::new(),
             untracked: Vec::new(),
         };
@@ -159,13 +161,12 @@ impl<'a> Walk<'a> {
     ) -> Result<End, Stop> {
         let end = self
             .naive
-            .verdict(&node.name, endpoint, direction, purpose, packet);
+            .verdict(&node.name, endpoint, direction, purpose, packet, self.guess);
         let (effect, reason) = match &end {
             // A failsafe before the normal list only says that this list does not drop.
             End::Accept(reason) => (Effect::Accept, reason.clone()),
             End::Drop(reason) => (Effect::Drop, reason.clone()),
             End::Undecided => (Effect::GoOn, Reason::NotDecided),
-            End::Unknown(missing) => (Effect::Unknown, Reason::Missing(missing.clone())),
         };
         self.steps.push(Step {
             node: node.name.clone(),
@@ -178,7 +179,6 @@ impl<'a> Walk<'a> {
         });
         match end {
             End::Drop(_) => Err(Stop::Dropped),
-            End::Unknown(_) => Err(Stop::Unknown),
             end => Ok(end),
         }
     }
@@ -257,25 +257,28 @@ impl<'a> Walk<'a> {
         }
         match way {
             Way::Loopback => Ok(Some((node, "lo".to_owned(), packet))),
-            _ => Ok(self.next(node, &out, packet)),
+            _ => self.next(node, &out, packet),
         }
     }
 
     /// Where a packet that has left a node arrives; `None`: outside the cluster.
-    fn next(&self, node: &Node, out: &str, packet: Packet) -> Option<Hop<'a>> {
+    fn next(&mut self, node: &Node, out: &str, packet: Packet) -> Result<Option<Hop<'a>>, Stop> {
         let naive = self.naive;
         let packet = naive.snat(node, out, packet);
         let to = match naive.workload_at(packet.destination) {
-            Some(workload) => naive.wires.node(&workload.node),
+            Some(workload) => Some(self.node(&workload.node)?),
             None => naive.node_at(packet.destination),
-        }?;
+        };
+        let Some(to) = to else {
+            return Ok(None);
+        };
         let through_tunnel = naive.wires.tunnel(packet.ipv6()) == Some(out);
         let interface = if through_tunnel {
             out
         } else {
             to.default_interface()
         };
-        Some((to, interface.to_owned(), packet))
+        Ok(Some((to, interface.to_owned(), packet)))
     }
 
     /// A packet arrives at a node. `None`: it is where it was meant to go, or leaves the cluster.
@@ -323,7 +326,7 @@ impl<'a> Walk<'a> {
                 }
                 match target {
                     Some(_) => Ok(None),
-                    None => Ok(self.next(node, &out, packet)),
+                    None => self.next(node, &out, packet),
                 }
             }
         }
