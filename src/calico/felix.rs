@@ -358,6 +358,8 @@ pub struct FailsafeLayers {
     default: Lists,
     /// What could override a list but cannot be seen.
     pub unseen: Vec<String>,
+    /// The lists that something in [`Self::unseen`] overrides.
+    hidden: Vec<Direction>,
     /// Layers that stop Felix. It validates every layer, also one that is overridden.
     pub fatal: Vec<LayerError>,
 }
@@ -374,6 +376,7 @@ impl FailsafeLayers {
             scoped: Vec::new(),
             default: Lists::default(),
             unseen: Vec::new(),
+            hidden: Vec::new(),
             fatal: Vec::new(),
         };
         let mut scoped = Vec::new();
@@ -531,10 +534,18 @@ impl FailsafeLayers {
                     Direction::Outbound => self.environment.outbound = layer,
                 }
             }
-            None => self
-                .unseen
-                .push(format!("{source}: its value cannot be read here")),
+            None => {
+                self.unseen
+                    .push(format!("{source}: its value cannot be read here"));
+                self.hidden.push(direction);
+            }
         }
+    }
+
+    /// Whether a list is overridden by something whose value cannot be read.
+    #[must_use]
+    pub fn is_hidden(&self, direction: Direction) -> bool {
+        self.hidden.contains(&direction)
     }
 }
 

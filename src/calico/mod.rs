@@ -6,6 +6,7 @@ pub mod edit;
 pub mod endpoint;
 pub mod felix;
 pub mod kind;
+pub mod kubernetes;
 pub mod node;
 pub mod object;
 pub mod policy;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use serde_json::Value;
 
 use super::{Kind, Object, Snapshot};
@@ -33,17 +34,42 @@ pub struct Host {
     pub addresses: Vec<(IpAddr, AddressRole)>,
     /// Interfaces with their addresses, where the node reports them.
     pub interfaces: Option<Vec<(String, Vec<IpAddr>)>>,
+    /// Tunnel devices with their addresses.
+    pub tunnels: Vec<(&'static str, IpAddr)>,
+    /// Networks of its BGP addresses, where they are written with a mask.
+    pub networks: Vec<IpNet>,
     /// The object it was read from: `Node` of Kubernetes or of Calico.
     pub kind: Kind,
 }
 
-const ANNOTATION_TUNNELS: [&str; 6] = [
-    "projectcalico.org/IPv4IPIPTunnelAddr",
-    "projectcalico.org/IPv4VXLANTunnelAddr",
-    "projectcalico.org/IPv6VXLANTunnelAddr",
-    "projectcalico.org/IPv4WireguardInterfaceAddr",
-    "projectcalico.org/IPv6WireguardInterfaceAddr",
-    "projectcalico.org/IPv4WireguardTunnelAddr",
+/// Where the addresses of tunnel devices stand: annotation of a Kubernetes Node, field of a Calico
+/// Node, device.
+const TUNNELS: [(&str, &str, &str); 5] = [
+    (
+        "projectcalico.org/IPv4IPIPTunnelAddr",
+        "/spec/bgp/ipv4IPIPTunnelAddr",
+        "tunl0",
+    ),
+    (
+        "projectcalico.org/IPv4VXLANTunnelAddr",
+        "/spec/ipv4VXLANTunnelAddr",
+        "vxlan.calico",
+    ),
+    (
+        "projectcalico.org/IPv6VXLANTunnelAddr",
+        "/spec/ipv6VXLANTunnelAddr",
+        "vxlan-v6.calico",
+    ),
+    (
+        "projectcalico.org/IPv4WireguardInterfaceAddr",
+        "/spec/wireguard/interfaceIPv4Address",
+        "wireguard.cali",
+    ),
+    (
+        "projectcalico.org/IPv6WireguardInterfaceAddr",
+        "/spec/wireguard/interfaceIPv6Address",
+        "wg-v6.cali",
+    ),
 ];
 
 impl Host {
@@ -55,6 +81,8 @@ impl Host {
             labels: owned(node.labels()),
             addresses: Vec::new(),
             interfaces: None,
+            tunnels: Vec::new(),
+            networks: Vec::new(),
             kind: node.id().kind,
         };
         match node.id().kind {
@@ -79,6 +107,17 @@ impl Host {
                     known.labels.extend(host.labels);
                     for (ip, role) in host.addresses {
                         known.add(ip, role);
+                    }
+                    known.interfaces = known.interfaces.take().or(host.interfaces);
+                    for tunnel in host.tunnels {
+                        if !known.tunnels.contains(&tunnel) {
+                            known.tunnels.push(tunnel);
+                        }
+                    }
+                    for network in host.networks {
+                        if !known.networks.contains(&network) {
+                            known.networks.push(network);
+                        }
                     }
                     known.kind = Kind::Node;
                 }
@@ -111,11 +150,15 @@ impl Host {
             "projectcalico.org/IPv4Address",
             "projectcalico.org/IPv6Address",
         ] {
-            self.add_text(node.annotation(key), AddressRole::Bgp);
+            self.add_bgp(node.annotation(key));
         }
-        for key in ANNOTATION_TUNNELS {
-            self.add_text(node.annotation(key), AddressRole::Tunnel);
+        for (key, _, device) in TUNNELS {
+            self.add_tunnel(node.annotation(key), device);
         }
+        self.add_text(
+            node.annotation("projectcalico.org/IPv4WireguardTunnelAddr"),
+            AddressRole::Tunnel,
+        );
         if let Some(text) = node.annotation("projectcalico.org/Interfaces") {
             self.add_interfaces(serde_json::from_str::<Value>(text).ok().as_ref());
         }
@@ -125,16 +168,10 @@ impl Host {
         self.add_typed(node.spec("addresses"));
         let at = |pointer: &str| node.value().pointer(pointer).and_then(Value::as_str);
         for pointer in ["/spec/bgp/ipv4Address", "/spec/bgp/ipv6Address"] {
-            self.add_text(at(pointer), AddressRole::Bgp);
+            self.add_bgp(at(pointer));
         }
-        for pointer in [
-            "/spec/bgp/ipv4IPIPTunnelAddr",
-            "/spec/ipv4VXLANTunnelAddr",
-            "/spec/ipv6VXLANTunnelAddr",
-            "/spec/wireguard/interfaceIPv4Address",
-            "/spec/wireguard/interfaceIPv6Address",
-        ] {
-            self.add_text(at(pointer), AddressRole::Tunnel);
+        for (_, pointer, device) in TUNNELS {
+            self.add_tunnel(at(pointer), device);
         }
         self.add_interfaces(node.spec("interfaces"));
     }
@@ -171,6 +208,19 @@ impl Host {
             read.push((name.to_owned(), addresses));
         }
         self.interfaces = Some(read);
+    }
+
+    fn add_bgp(&mut self, text: Option<&str>) {
+        self.add_text(text, AddressRole::Bgp);
+        let network = text.and_then(|t| t.trim().parse::<IpNet>().ok());
+        self.networks.extend(network.map(|n| n.trunc()));
+    }
+
+    fn add_tunnel(&mut self, text: Option<&str>, device: &'static str) {
+        self.add_text(text, AddressRole::Tunnel);
+        if let Some(ip) = text.and_then(plain_address) {
+            self.tunnels.push((device, ip));
+        }
     }
 
     fn add_text(&mut self, text: Option<&str>, role: AddressRole) {
@@ -222,6 +272,11 @@ mod tests {
         let host = Host::read(&node);
         assert_eq!(ips(&host), ["192.0.2.1", "10.244.0.1"]);
         assert_eq!(host.underlay().count(), 1);
+        assert_eq!(
+            host.tunnels,
+            [("vxlan.calico", "10.244.0.1".parse().unwrap())]
+        );
+        assert_eq!(host.networks, ["192.0.2.0/24".parse::<IpNet>().unwrap()]);
         assert_eq!(
             (host.labels["a"].as_str(), host.labels["b"].as_str()),
             ("1", "2")

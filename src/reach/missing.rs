@@ -33,6 +33,13 @@ pub enum Missing {
         /// The address whose interface is asked for.
         address: IpAddr,
     },
+    /// The addresses of an interface are not reported, so which host endpoint governs is open.
+    InterfaceAddresses {
+        /// The node.
+        node: String,
+        /// The interface.
+        interface: String,
+    },
     /// The node has several addresses, and its routes decide which one is the source.
     SourceAddress {
         /// The node.
@@ -52,12 +59,29 @@ pub enum Missing {
         /// The field of FelixConfiguration.
         name: &'static str,
     },
+    /// Felix does not run, so nothing is known of what its rules are.
+    FelixStopped {
+        /// The node.
+        node: String,
+        /// What stops it.
+        problem: String,
+    },
     /// A failsafe list that is overridden by something that cannot be read.
     Failsafes {
         /// The node.
         node: String,
         /// The list.
         direction: Direction,
+    },
+    /// The interface by which packets for workloads come in from outside or from other nodes.
+    ArrivalInterface {
+        /// The node.
+        node: String,
+    },
+    /// Nothing that was read has the address.
+    Owner {
+        /// The address.
+        address: IpAddr,
     },
     /// The client's own port, which a rule looks at.
     ClientPort,
@@ -101,6 +125,9 @@ impl fmt::Display for Missing {
             Self::Interface { node, address } => {
                 write!(f, "the interface of {address} on {node} is not known")
             }
+            Self::InterfaceAddresses { node, interface } => {
+                write!(f, "the addresses of {interface} on {node} are not known")
+            }
             Self::SourceAddress { node } => write!(
                 f,
                 "which of its addresses {node} uses as source is not known"
@@ -110,10 +137,20 @@ impl fmt::Display for Missing {
                 "whether traffic from {from} to {to} goes through a tunnel is not known"
             ),
             Self::Setting { node, name } => write!(f, "{name} of Felix on {node} is not known"),
+            Self::FelixStopped { node, problem } => {
+                write!(f, "Felix on {node} does not run: {problem}")
+            }
             Self::Failsafes { node, direction } => write!(
                 f,
                 "the {direction} failsafe list of {node} is set where it cannot be read"
             ),
+            Self::ArrivalInterface { node } => write!(
+                f,
+                "by which interface packets for its workloads reach {node} is not known"
+            ),
+            Self::Owner { address } => {
+                write!(f, "neither a node nor a workload is known to have {address}")
+            }
             Self::ClientPort => f.write_str("the client's own port is not known"),
             Self::IcmpType => f.write_str("the type and code of the ICMP packet are not known"),
             Self::Service { address } => {

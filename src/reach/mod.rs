@@ -4,12 +4,33 @@
 //! missing and its possible values would give different answers, the answer is
 //! [`Verdict::Unproven`] and names the input.
 
+mod addresses;
+mod chain;
 pub mod connection;
+mod explain;
+mod hop;
+mod labels;
 pub mod missing;
+mod objects;
+mod oracle;
+mod packet;
+mod policies;
+mod ranges;
+mod routes;
+mod rule;
+mod selection;
+mod sets;
+mod settings;
+mod sources;
 pub mod topology;
 pub mod verdict;
+mod wires;
+mod world;
 
+pub use addresses::{Addresses, parse_ip, parse_net};
 pub use connection::{Connection, Party, Traffic};
 pub use missing::Missing;
+pub use policies::Ignored;
 pub use topology::Topology;
 pub use verdict::{Chain, Decision, Effect, Purpose, Reason, Step, Verdict};
+pub use world::{Owner, World};

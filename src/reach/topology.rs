@@ -98,8 +98,8 @@ pub struct Dnat {
     pub chain: DnatChain,
     /// The protocol.
     pub protocol: Protocol,
-    /// The address dialled.
-    pub ip: IpAddr,
+    /// The address dialled; `None` for every address of the node.
+    pub ip: Option<IpAddr>,
     /// The port dialled.
     pub port: u16,
     /// The address it becomes.

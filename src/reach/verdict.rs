@@ -196,8 +196,6 @@ pub enum Reason {
     },
     /// The host endpoint has no applyOnForward policy at all, so it lets forwarded traffic be.
     NoForwardPolicy,
-    /// An untracked or pre-DNAT Allow further up was final for the host endpoint.
-    AlreadyAccepted,
     /// Felix runs with IPv6 support off and writes no rules for IPv6.
     Ipv6NotPoliced,
     /// In eBPF mode the interface carries no programs: its host endpoint is ignored.
@@ -206,6 +204,8 @@ pub enum Reason {
     IpvsNodePort,
     /// Tunnel packets between nodes that Felix knows are accepted.
     TunnelOfKnownNode,
+    /// Tunnel packets from elsewhere are dropped.
+    TunnelOfUnknownNode,
     /// In eBPF mode IPv6 neighbour discovery is let through; elsewhere only from workloads.
     NeighbourDiscovery,
     /// A workload may not send tunnel packets of its own.
@@ -287,15 +287,15 @@ impl fmt::Display for Reason {
             Self::NoForwardPolicy => {
                 f.write_str("no applyOnForward policy: forwarded traffic is not policed here")
             }
-            Self::AlreadyAccepted => {
-                f.write_str("accepted further up by untracked or pre-DNAT policy")
-            }
             Self::Ipv6NotPoliced => f.write_str("Felix runs without IPv6 support: not policed"),
             Self::NotPolicedInterface => {
                 f.write_str("eBPF mode does not police this interface")
             }
             Self::IpvsNodePort => {
                 f.write_str("kube-proxy in IPVS mode: the node-port range skips host policy")
+            }
+            Self::TunnelOfUnknownNode => {
+                f.write_str("tunnel traffic from an address that is none of a known node")
             }
             Self::TunnelOfKnownNode => f.write_str("tunnel traffic between known nodes"),
             Self::NeighbourDiscovery => f.write_str("IPv6 neighbour discovery is exempt here"),

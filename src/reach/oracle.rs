@@ -1,0 +1,237 @@
+//! Inputs that are not known: every value they may have is tried.
+//!
+//! An evaluation asks the oracle wherever an input is missing. The first time it is told the first
+//! of the possible values; then the evaluation is run again for each other value, and so on for
+//! what those runs ask. Answers that all runs share are proven. This tries too many combinations
+//! rather than too few, so that nothing is proven that is not so.
+
+use std::collections::HashMap;
+
+use super::missing::Missing;
+
+/// How often one question may be evaluated before it is given up.
+const MOST_RUNS: usize = 4096;
+
+/// Answers of one run.
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    /// What earlier runs found out must be tried: one answer for each question, in order.
+    script: Vec<usize>,
+    asked: Vec<Asked>,
+    known: HashMap<Missing, usize>,
+    /// The ports that the client may have, as far as answers so far leave them open.
+    client_ports: Vec<(u16, u16)>,
+    /// Answers about ICMP type and code.
+    icmp: HashMap<(Option<u8>, Option<u8>), bool>,
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    missing: Missing,
+    node: String,
+    options: usize,
+}
+
+impl Oracle {
+    fn new(script: Vec<usize>, client_port: Option<u16>) -> Self {
+        Self {
+            script,
+            client_ports: vec![client_port.map_or((1, u16::MAX), |p| (p, p))],
+            ..Self::default()
+        }
+    }
+
+    /// One of `options` possibilities for an input, counted from zero. The same input has the same
+    /// value throughout a run. The most likely possibility should be the first.
+    pub fn choose(&mut self, node: &str, missing: Missing, options: usize) -> usize {
+        if options < 2 {
+            return 0;
+        }
+        if let Some(known) = self.known.get(&missing) {
+            return *known;
+        }
+        let answer = self.ask(node, missing.clone(), options);
+        self.known.insert(missing, answer);
+        answer
+    }
+
+    /// Yes or no, where the possibilities are these two.
+    pub fn is(&mut self, node: &str, known: Option<bool>, missing: impl FnOnce() -> Missing) -> bool {
+        known.unwrap_or_else(|| self.choose(node, missing(), 2) == 0)
+    }
+
+    fn ask(&mut self, node: &str, missing: Missing, options: usize) -> usize {
+        let answer = self.script.get(self.asked.len()).copied();
+        self.asked.push(Asked {
+            missing,
+            node: node.to_owned(),
+            options,
+        });
+        answer.unwrap_or(0)
+    }
+
+    /// The client's own port, where there is only one left that it can be.
+    pub fn client_port(&self) -> Option<u16> {
+        match self.client_ports.as_slice() {
+            [(first, last)] if first == last => Some(*first),
+            _ => None,
+        }
+    }
+
+    /// Whether the client's own port is in one of the ranges.
+    pub fn client_port_in(&mut self, node: &str, ranges: &[(u16, u16)]) -> bool {
+        let (inside, outside) = split(&self.client_ports, ranges);
+        if inside.is_empty() || outside.is_empty() {
+            return !inside.is_empty();
+        }
+        // A client's port is more likely none of those that a rule names.
+        let yes = self.ask(node, Missing::ClientPort, 2) == 1;
+        self.client_ports = if yes { inside } else { outside };
+        yes
+    }
+
+    /// Whether an ICMP packet of unknown type and code matches.
+    pub fn icmp_is(&mut self, node: &str, kind: Option<u8>, code: Option<u8>) -> bool {
+        if let Some(known) = self.icmp.get(&(kind, code)) {
+            return *known;
+        }
+        let yes = self.ask(node, Missing::IcmpType, 2) == 1;
+        self.icmp.insert((kind, code), yes);
+        yes
+    }
+}
+
+/// The parts of `ports` inside and outside of `ranges`.
+fn split(ports: &[(u16, u16)], ranges: &[(u16, u16)]) -> (Vec<(u16, u16)>, Vec<(u16, u16)>) {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_unstable();
+    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    for &(first, last) in ports {
+        let mut from = Some(first);
+        for &(low, high) in &sorted {
+            let Some(start) = from.filter(|start| *start <= last) else {
+                break;
+            };
+            if high < start || low > last {
+                continue;
+            }
+            if start < low {
+                outside.push((start, low.saturating_sub(1)));
+            }
+            inside.push((start.max(low), high.min(last)));
+            from = high.checked_add(1);
+        }
+        if let Some(start) = from.filter(|start| *start <= last) {
+            outside.push((start, last));
+        }
+    }
+    (inside, outside)
+}
+
+/// An answer that can be put together from answers under different assumptions.
+pub(super) trait Outcome: Sized {
+    /// The answer where all agree, and unproven where they do not, because `missing` is not known.
+    fn merge(answers: Vec<Self>, node: &str, missing: &Missing) -> Self;
+}
+
+/// Evaluates under every possible value of every input that is missing.
+pub(super) fn explore<O: Outcome>(
+    client_port: Option<u16>,
+    mut run: impl FnMut(&mut Oracle) -> O,
+) -> O {
+    let mut runs = 0;
+    branch(client_port, Vec::new(), &mut runs, &mut run)
+}
+
+fn branch<O: Outcome>(
+    client_port: Option<u16>,
+    script: Vec<usize>,
+    runs: &mut usize,
+    run: &mut impl FnMut(&mut Oracle) -> O,
+) -> O {
+    *runs = runs.saturating_add(1);
+    let at = script.len();
+    let mut oracle = Oracle::new(script.clone(), client_port);
+    let first = run(&mut oracle);
+    let Some(question) = oracle.asked.get(at).cloned() else {
+        return first;
+    };
+    let mut answers = Vec::with_capacity(question.options);
+    for option in 0..question.options {
+        if *runs >= MOST_RUNS {
+            // Two answers that cannot agree: nothing that was not tried is proven.
+            answers.push(first);
+            return O::merge(answers, &question.node, &Missing::TooMany);
+        }
+        let mut script = script.clone();
+        script.push(option);
+        answers.push(branch(client_port, script, runs, run));
+    }
+    O::merge(answers, &question.node, &question.missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A verdict for tests: `None` is unproven.
+    #[derive(Debug, PartialEq)]
+    struct Answer(Option<bool>);
+    impl Outcome for Answer {
+        fn merge(answers: Vec<Self>, _: &str, missing: &Missing) -> Self {
+            let agree = answers.windows(2).all(|w| w[0] == w[1]) && *missing != Missing::TooMany;
+            if agree { answers.into_iter().next().unwrap() } else { Self(None) }
+        }
+    }
+
+    fn setting(name: &'static str) -> Missing {
+        Missing::Setting {
+            node: "n".into(),
+            name,
+        }
+    }
+
+    #[test]
+    fn what_does_not_matter_is_proven_and_what_matters_is_not() {
+        let same = explore(None, |o| {
+            o.choose("n", setting("a"), 3);
+            Answer(Some(true))
+        });
+        assert_eq!(same, Answer(Some(true)));
+        let other = explore(None, |o| Answer(Some(o.choose("n", setting("a"), 3) == 0)));
+        assert_eq!(other, Answer(None));
+    }
+
+    #[test]
+    fn one_input_has_one_value_in_a_run() {
+        let answer = explore(None, |o| {
+            let first = o.choose("n", setting("a"), 2);
+            o.choose("n", setting("b"), 2);
+            Answer(Some(first == o.choose("m", setting("a"), 2)))
+        });
+        assert_eq!(answer, Answer(Some(true)));
+    }
+
+    #[test]
+    fn port_ranges_that_cover_everything_need_no_port() {
+        let answer = explore(None, |o| {
+            let low = o.client_port_in("n", &[(1, 1023)]);
+            let high = o.client_port_in("n", &[(1024, u16::MAX)]);
+            Answer(Some(low != high))
+        });
+        assert_eq!(answer, Answer(Some(true)));
+        let known = explore(Some(179), |o| Answer(Some(o.client_port_in("n", &[(179, 179)]))));
+        assert_eq!(known, Answer(Some(true)));
+    }
+
+    #[test]
+    fn too_many_inputs_prove_nothing() {
+        let answer = explore(None, |o| {
+            for port in 1..60_u16 {
+                o.icmp_is("n", Some(port as u8), None);
+            }
+            Answer(Some(true))
+        });
+        assert_eq!(answer, Answer(None));
+    }
+}

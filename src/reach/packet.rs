@@ -1,0 +1,322 @@
+//! A packet, and whether a rule matches it.
+//!
+//! Source: semantics, section 2.1.
+
+use std::net::IpAddr;
+
+use crate::calico::policy::Icmp;
+use crate::calico::{Protocol, Transport};
+
+use super::connection::Traffic;
+use super::oracle::Oracle;
+use super::rule::{Ports, Rule, Side};
+use super::sets::{PortSetId, Sets};
+use super::sources::{One, Sources};
+use super::world::World;
+
+/// A port of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Port {
+    /// A number.
+    Known(u16),
+    /// The client's own port.
+    Client,
+}
+
+/// Which end of the packet is the far one, whose address may be many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Far {
+    /// Where it comes from: requests.
+    Source,
+    /// Where it goes: replies.
+    Destination,
+}
+
+/// A packet, without the address of its far end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Packet {
+    /// The address of the near end.
+    pub near: IpAddr,
+    pub far: Far,
+    pub protocol: Protocol,
+    pub source_port: Option<Port>,
+    pub destination_port: Option<Port>,
+    /// ICMP type and code, where they are known.
+    pub icmp: Option<(Option<u8>, Option<u8>)>,
+}
+
+impl Packet {
+    /// A request to an address.
+    pub fn request(destination: IpAddr, traffic: Traffic) -> Self {
+        let ipv6 = destination.is_ipv6();
+        let (protocol, port, icmp) = match traffic {
+            Traffic::Port(port) => (Protocol::from(port.transport), Some(port.port), None),
+            Traffic::Icmp { kind, code } if ipv6 => (Protocol::ICMPV6, None, Some((kind, code))),
+            Traffic::Icmp { kind, code } => (Protocol::ICMP, None, Some((kind, code))),
+            Traffic::Protocol(protocol) => (protocol, None, None),
+        };
+        let icmp_protocol = matches!(protocol, Protocol::ICMP | Protocol::ICMPV6);
+        Self {
+            near: destination,
+            far: Far::Source,
+            protocol,
+            source_port: port.map(|_| Port::Client),
+            destination_port: port.map(Port::Known),
+            icmp: icmp.or_else(|| icmp_protocol.then_some((None, None))),
+        }
+    }
+
+    /// The reply: from the near end back to the far one.
+    pub fn reply(&self) -> Self {
+        Self {
+            far: Far::Destination,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..*self
+        }
+    }
+
+    pub fn is_ipv6(&self) -> bool {
+        self.near.is_ipv6()
+    }
+
+    pub fn transport(&self) -> Option<Transport> {
+        self.protocol.transport()
+    }
+
+    /// The port it goes to, where it is a number.
+    pub fn goes_to(&self) -> Option<u16> {
+        match self.destination_port {
+            Some(Port::Known(port)) => Some(port),
+            _ => None,
+        }
+    }
+}
+
+/// What tests need to know.
+pub(super) struct Context<'w, 'o> {
+    pub world: &'w World,
+    pub node: &'w str,
+    pub oracle: &'o mut Oracle,
+}
+
+impl Rule {
+    /// Those of `sources` whose packets the rule matches.
+    pub fn matching<S: Sources>(
+        &self,
+        packet: &Packet,
+        sources: &S,
+        context: &mut Context<'_, '_>,
+    ) -> Option<S> {
+        if !self.is_for(packet.is_ipv6()) || !self.protocol_matches(packet) {
+            return None;
+        }
+        let (near, near_port, far, far_port) = match packet.far {
+            Far::Source => (
+                &self.destination,
+                packet.destination_port,
+                &self.source,
+                packet.source_port,
+            ),
+            Far::Destination => (
+                &self.source,
+                packet.source_port,
+                &self.destination,
+                packet.destination_port,
+            ),
+        };
+        // What costs nothing first: most rules are about other ports.
+        if known_port_excludes(near, near_port) || known_port_excludes(far, far_port) {
+            return None;
+        }
+        let near_sources = One(Some(packet.near));
+        let transport = packet.transport();
+        near.matching(near_port, transport, &near_sources, context)?;
+        let matched = far.matching(far_port, transport, sources, context)?;
+        // Asked last, when only the type is left to decide.
+        self.icmp_matches(packet, context).then_some(matched)
+    }
+
+    fn protocol_matches(&self, packet: &Packet) -> bool {
+        self.protocol.is_none_or(|p| p == packet.protocol)
+            && self.not_protocol.is_none_or(|p| p != packet.protocol)
+    }
+
+    fn icmp_matches(&self, packet: &Packet, context: &mut Context<'_, '_>) -> bool {
+        let mut is = |wanted: Icmp| match packet.icmp {
+            // A match on an ICMP type is a match on ICMP.
+            None => false,
+            Some((kind, code)) => {
+                let differs = |wanted: Option<u8>, got: Option<u8>| {
+                    matches!((wanted, got), (Some(wanted), Some(got)) if wanted != got)
+                };
+                let open = |wanted: Option<u8>, got: Option<u8>| wanted.is_some() && got.is_none();
+                if differs(wanted.kind, kind) || differs(wanted.code, code) {
+                    false
+                } else if open(wanted.kind, kind) || open(wanted.code, code) {
+                    context.oracle.icmp_is(context.node, wanted.kind, wanted.code)
+                } else {
+                    true
+                }
+            }
+        };
+        let given = |icmp: Option<Icmp>| icmp.filter(|i| i.kind.is_some());
+        if let Some(wanted) = given(self.icmp)
+            && !is(wanted)
+        {
+            return false;
+        }
+        match given(self.not_icmp) {
+            None => true,
+            // The kernel's test is of ICMP packets only, negated or not.
+            Some(_) if packet.icmp.is_none() => false,
+            Some(unwanted) => !is(unwanted),
+        }
+    }
+}
+
+/// Whether numbers alone show that a side cannot match.
+fn known_port_excludes(side: &Side, port: Option<Port>) -> bool {
+    let inside = |numbers: &[(u16, u16)], port: u16| {
+        numbers.iter().any(|(low, high)| (*low..=*high).contains(&port))
+    };
+    match port {
+        None => side.ports.is_some() || side.service.is_some(),
+        Some(Port::Client) => false,
+        Some(Port::Known(port)) => {
+            let not_listed = side
+                .ports
+                .as_ref()
+                .is_some_and(|p| p.named.is_empty() && !inside(&p.numbers, port));
+            let excluded = side
+                .not_ports
+                .as_ref()
+                .is_some_and(|p| inside(&p.numbers, port));
+            not_listed || excluded
+        }
+    }
+}
+
+impl Side {
+    /// Those addresses that fit this side of a rule.
+    fn matching<S: Sources>(
+        &self,
+        port: Option<Port>,
+        transport: Option<Transport>,
+        addresses: &S,
+        context: &mut Context<'_, '_>,
+    ) -> Option<S> {
+        let world = context.world;
+        let (sets, index) = (&world.sets, &world.index);
+        // `None` stands for all of `addresses`, which are not copied without need.
+        let mut left: Option<S> = None;
+        let narrow = |left: &mut Option<S>, step: &dyn Fn(&S) -> S| {
+            let found = step(left.as_ref().unwrap_or(addresses));
+            let some = !found.is_empty();
+            *left = Some(found);
+            some.then_some(())
+        };
+        if let Some(nets) = &self.nets {
+            narrow(&mut left, &|a| a.within(nets))?;
+        }
+        if let Some(nets) = &self.not_nets {
+            narrow(&mut left, &|a| a.outside(nets))?;
+        }
+        for set in &self.inside {
+            narrow(&mut left, &|a| a.within(sets.addresses(*set, index)))?;
+        }
+        for set in &self.outside {
+            narrow(&mut left, &|a| a.outside(sets.addresses(*set, index)))?;
+        }
+        if let Some(service) = self.service {
+            let from = left.as_ref().unwrap_or(addresses);
+            left = Some(in_pairs(service, port, transport, from, context)?);
+        }
+        if let Some(ports) = &self.ports {
+            let from = left.as_ref().unwrap_or(addresses);
+            match ports.among(port, transport, from, context)? {
+                Among::All => {}
+                Among::Some(some) => left = Some(some),
+            }
+        }
+        if let Some(ports) = &self.not_ports {
+            let from = left.as_ref().unwrap_or(addresses);
+            match ports.among(port, transport, from, context) {
+                None => {}
+                Some(Among::All) => return None,
+                Some(Among::Some(excluded)) => {
+                    narrow(&mut left, &|a| a.without(&excluded))?;
+                }
+            }
+        }
+        let left = left.unwrap_or_else(|| addresses.clone());
+        (!left.is_empty()).then_some(left)
+    }
+}
+
+/// Which of the addresses a list of ports fits.
+enum Among<S> {
+    All,
+    Some(S),
+}
+
+impl Ports {
+    /// Those addresses for which the port is one of these.
+    fn among<S: Sources>(
+        &self,
+        port: Option<Port>,
+        transport: Option<Transport>,
+        addresses: &S,
+        context: &mut Context<'_, '_>,
+    ) -> Option<Among<S>> {
+        let listed = match port? {
+            Port::Known(port) => {
+                let mut numbers = self.numbers.iter();
+                numbers.any(|(low, high)| (*low..=*high).contains(&port))
+            }
+            Port::Client => {
+                !self.numbers.is_empty()
+                    && context.oracle.client_port_in(context.node, &self.numbers)
+            }
+        };
+        if listed {
+            return Some(Among::All);
+        }
+        let mut found: Option<S> = None;
+        for named in &self.named {
+            if let Some(more) = in_pairs(*named, port, transport, addresses, context) {
+                found = Some(found.map_or(more.clone(), |f| f.join(&more)));
+            }
+        }
+        found.filter(|f| !f.is_empty()).map(Among::Some)
+    }
+}
+
+/// Those addresses that are in a set of pairs with the port.
+fn in_pairs<S: Sources>(
+    set: PortSetId,
+    port: Option<Port>,
+    transport: Option<Transport>,
+    addresses: &S,
+    context: &mut Context<'_, '_>,
+) -> Option<S> {
+    let world = context.world;
+    let map = world.sets.ports(set, &world.index);
+    let transport = transport?;
+    let with = |port: u16| {
+        let found = addresses.within(map.get(&(transport, port))?);
+        (!found.is_empty()).then_some(found)
+    };
+    match port? {
+        Port::Known(port) => with(port),
+        Port::Client => {
+            let numbers = Sets::numbers(map, transport);
+            let mut numbers = numbers.into_iter();
+            numbers.find_map(|number| {
+                let found = with(number)?;
+                let is = context.oracle.client_port_in(context.node, &[(number, number)]);
+                is.then_some(found)
+            })
+        }
+    }
+}

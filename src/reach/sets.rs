@@ -1,0 +1,244 @@
+//! Sets of addresses that rules look into: by selector, by named port, by service. Each is worked
+//! out when a packet first meets it, since most rules never do.
+//!
+//! Source: semantics, sections 2.1 to 2.3.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+use crate::calico::{Protocol, Transport};
+use crate::selector::Selector;
+
+use super::addresses::Addresses;
+use super::labels::{Group, LabelIndex, Mentions};
+
+/// A set of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct SetId(usize);
+
+/// A set of pairs of address and port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct PortSetId(usize);
+
+/// Protocol and port, and the addresses that have it.
+pub(super) type PortMap = BTreeMap<(Transport, u16), Addresses>;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum SetKey {
+    Selector(Selector),
+    /// Namespace and name.
+    Service(String, String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum PortSetKey {
+    Named {
+        name: String,
+        protocol: Option<Protocol>,
+        selector: Option<Selector>,
+    },
+    /// Namespace and name.
+    Service(String, String),
+}
+
+/// What objects with one group of labels bring into sets.
+#[derive(Debug, Default)]
+struct Members {
+    addresses: Addresses,
+    ports: BTreeMap<Box<str>, PortMap>,
+}
+
+/// An object that brings addresses into sets.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    pub addresses: Addresses,
+    /// Named ports.
+    pub ports: Vec<(String, Transport, u16)>,
+}
+
+/// All sets that rules speak of.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    keys: Vec<(SetKey, OnceLock<Addresses>)>,
+    by_key: HashMap<SetKey, SetId>,
+    port_keys: Vec<(PortSetKey, OnceLock<PortMap>)>,
+    by_port_key: HashMap<PortSetKey, PortSetId>,
+    /// By group of labels.
+    members: Vec<Members>,
+    /// Backends of services by namespace and name.
+    services: HashMap<(String, String), PortMap>,
+    /// Addresses of services, those of slices without ports as well.
+    service_addresses: HashMap<(String, String), Addresses>,
+}
+
+static NO_ADDRESS: OnceLock<Addresses> = OnceLock::new();
+static NO_PORT: OnceLock<PortMap> = OnceLock::new();
+
+impl Sets {
+    pub fn selector(&mut self, selector: Selector) -> SetId {
+        self.set(SetKey::Selector(selector))
+    }
+
+    pub fn service(&mut self, namespace: &str, name: &str) -> SetId {
+        self.set(SetKey::Service(namespace.to_owned(), name.to_owned()))
+    }
+
+    fn set(&mut self, key: SetKey) -> SetId {
+        let next = SetId(self.keys.len());
+        let id = *self.by_key.entry(key.clone()).or_insert(next);
+        if id == next {
+            self.keys.push((key, OnceLock::new()));
+        }
+        id
+    }
+
+    pub fn named_port(
+        &mut self,
+        name: &str,
+        protocol: Option<Protocol>,
+        selector: Option<Selector>,
+    ) -> PortSetId {
+        self.port_set(PortSetKey::Named {
+            name: name.to_owned(),
+            protocol,
+            selector,
+        })
+    }
+
+    pub fn service_ports(&mut self, namespace: &str, name: &str) -> PortSetId {
+        self.port_set(PortSetKey::Service(namespace.to_owned(), name.to_owned()))
+    }
+
+    fn port_set(&mut self, key: PortSetKey) -> PortSetId {
+        let next = PortSetId(self.port_keys.len());
+        let id = *self.by_port_key.entry(key.clone()).or_insert(next);
+        if id == next {
+            self.port_keys.push((key, OnceLock::new()));
+        }
+        id
+    }
+
+    /// Every selector that a set is made by.
+    pub fn mention(&self, mentions: &mut Mentions) {
+        for (key, _) in &self.keys {
+            if let SetKey::Selector(selector) = key {
+                mentions.add(selector);
+            }
+        }
+        for (key, _) in &self.port_keys {
+            if let PortSetKey::Named {
+                selector: Some(selector),
+                ..
+            } = key
+            {
+                mentions.add(selector);
+            }
+        }
+    }
+
+    /// Takes the objects in, by their group of labels.
+    pub fn fill(&mut self, groups: usize, peers: Vec<(Group, Peer)>) {
+        let mut addresses: Vec<Vec<Addresses>> = Vec::new();
+        addresses.resize_with(groups, Vec::new);
+        self.members.resize_with(groups, Members::default);
+        for (group, peer) in peers {
+            let Some(members) = self.members.get_mut(group) else {
+                continue;
+            };
+            for (name, transport, port) in peer.ports {
+                let known = members.ports.entry(name.into()).or_default();
+                let known = known.entry((transport, port)).or_default();
+                *known = known.union(&peer.addresses);
+            }
+            if let Some(list) = addresses.get_mut(group) {
+                list.push(peer.addresses);
+            }
+        }
+        for (members, list) in self.members.iter_mut().zip(&addresses) {
+            members.addresses = Addresses::union_of(list);
+        }
+    }
+
+    /// Takes the backends of a service in. `ports` without a number add nothing.
+    pub fn add_slice(
+        &mut self,
+        namespace: &str,
+        service: &str,
+        addresses: &[IpAddr],
+        ports: &[(Transport, u16)],
+    ) {
+        let key = (namespace.to_owned(), service.to_owned());
+        let hosts = Addresses::of_hosts(addresses.iter().copied());
+        for port in ports {
+            let known = self.services.entry(key.clone()).or_default();
+            let known = known.entry(*port).or_default();
+            *known = known.union(&hosts);
+        }
+        let known = self.service_addresses.entry(key).or_default();
+        *known = known.union(&hosts);
+    }
+
+    /// The addresses of a set.
+    pub fn addresses(&self, id: SetId, index: &LabelIndex) -> &Addresses {
+        let empty = NO_ADDRESS.get_or_init(Addresses::none);
+        let Some((key, known)) = self.keys.get(id.0) else {
+            return empty;
+        };
+        match key {
+            SetKey::Selector(selector) => known.get_or_init(|| {
+                let groups = index.select(selector);
+                let members = groups.iter().filter_map(|g| self.members.get(*g));
+                Addresses::union_of(members.map(|m| &m.addresses))
+            }),
+            SetKey::Service(namespace, name) => {
+                let key = (namespace.clone(), name.clone());
+                self.service_addresses.get(&key).unwrap_or(empty)
+            }
+        }
+    }
+
+    /// The pairs of a set.
+    pub fn ports(&self, id: PortSetId, index: &LabelIndex) -> &PortMap {
+        let empty = NO_PORT.get_or_init(PortMap::new);
+        let Some((key, known)) = self.port_keys.get(id.0) else {
+            return empty;
+        };
+        match key {
+            PortSetKey::Named {
+                name,
+                protocol,
+                selector,
+            } => known.get_or_init(|| {
+                let groups = match selector {
+                    Some(selector) => index.select(selector),
+                    None => (0..self.members.len()).collect(),
+                };
+                self.declared(&groups, name, *protocol)
+            }),
+            PortSetKey::Service(namespace, name) => {
+                let key = (namespace.clone(), name.clone());
+                self.services.get(&key).unwrap_or(empty)
+            }
+        }
+    }
+
+    fn declared(&self, groups: &[Group], name: &str, protocol: Option<Protocol>) -> PortMap {
+        let mut found = PortMap::new();
+        for members in groups.iter().filter_map(|g| self.members.get(*g)) {
+            for ((transport, port), addresses) in members.ports.get(name).into_iter().flatten() {
+                if protocol.is_none_or(|p| p == Protocol::from(*transport)) {
+                    let known = found.entry((*transport, *port)).or_default();
+                    *known = known.union(addresses);
+                }
+            }
+        }
+        found
+    }
+
+    /// The ports that addresses of a set have, of one transport.
+    pub fn numbers(map: &PortMap, transport: Transport) -> BTreeSet<u16> {
+        let of_transport = map.keys().filter(|(t, _)| *t == transport);
+        of_transport.map(|(_, port)| *port).collect()
+    }
+}

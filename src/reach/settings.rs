@@ -1,0 +1,353 @@
+//! Felix's settings on each node, from the same layers as its failsafe lists.
+//!
+//! Source: data model, sections 6.6, 6.8 and 6.9; semantics, sections 3.3, 3.7 and 5.1.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::calico::felix::{self, Direction, Effective, FailsafeLayers, FailsafeSource};
+use crate::calico::{Kind, Object, Snapshot, Version};
+use crate::selector::Selector;
+
+use super::topology::{FelixOverrides, KernelPolicy, ProxyMode};
+use super::verdict::EndpointToHostAction;
+
+/// Settings of Felix that change verdicts. `None` is a setting that cannot be known.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Settings {
+    pub inbound: Effective,
+    pub outbound: Effective,
+    /// Lists that something unreadable overrides.
+    pub hidden: [bool; 2],
+    pub endpoint_to_host: Option<EndpointToHostAction>,
+    pub ipv6: Option<bool>,
+    pub bpf: Option<bool>,
+    /// Whether an Allow of a host endpoint hands the packet on to later rules of the kernel.
+    pub allow_returns: Option<bool>,
+    pub input: KernelPolicy,
+    pub forward: KernelPolicy,
+    pub proxy_mode: Option<ProxyMode>,
+    pub vxlan_port: u16,
+    pub wireguard: [Option<u16>; 2],
+    pub vxlan_from_workloads: bool,
+    pub ipip_from_workloads: bool,
+    /// Whether workloads keep their address towards hosts, too.
+    pub nat_spares_hosts: bool,
+    pub nat_address: Option<IpAddr>,
+    /// The pattern of interfaces that eBPF mode polices, where it is not the built-in one.
+    pub bpf_pattern: Option<String>,
+    /// Why Felix does not run.
+    pub stopped: Option<String>,
+}
+
+impl Settings {
+    /// The failsafes of a direction.
+    pub fn failsafes(&self, direction: Direction) -> &Effective {
+        match direction {
+            Direction::Inbound => &self.inbound,
+            Direction::Outbound => &self.outbound,
+        }
+    }
+
+    /// Whether the list of a direction is overridden by something that cannot be read.
+    pub fn is_hidden(&self, direction: Direction) -> bool {
+        let [inbound, outbound] = self.hidden;
+        match direction {
+            Direction::Inbound => inbound,
+            Direction::Outbound => outbound,
+        }
+    }
+}
+
+/// Fields of FelixConfiguration that are read, spelled as there.
+const FIELDS: [&str; 17] = [
+    "defaultEndpointToHostAction",
+    "ipv6Support",
+    "bpfEnabled",
+    "bpfDataIfacePattern",
+    "bpfL3IfacePattern",
+    "iptablesFilterAllowAction",
+    "vxlanPort",
+    "vxlanEnabled",
+    "wireguardEnabled",
+    "wireguardEnabledV6",
+    "wireguardListeningPort",
+    "wireguardListeningPortV6",
+    "natOutgoingExclusions",
+    "natOutgoingAddress",
+    "allowVXLANPacketsFromWorkloads",
+    "allowIPIPPacketsFromWorkloads",
+    "kubeNodePortRanges",
+];
+
+/// A value in one layer.
+#[derive(Debug, Clone, PartialEq)]
+enum Given {
+    Text(String),
+    /// Set, but not readable here.
+    Hidden,
+}
+
+type Layer = BTreeMap<&'static str, Given>;
+
+/// All layers of settings.
+#[derive(Debug)]
+pub(super) struct SettingsLayers {
+    version: Version,
+    failsafes: FailsafeLayers,
+    environment: Layer,
+    nodes: BTreeMap<String, Layer>,
+    /// Oldest first.
+    scoped: Vec<(Option<Selector>, Layer)>,
+    default: Layer,
+    /// Whether the environment of calico-node was read. Where it was not, settings that
+    /// installations usually make there are not known.
+    calico_node_seen: bool,
+    proxy_mode: Option<ProxyMode>,
+    known: BTreeMap<Key, Arc<Settings>>,
+    overrides: FelixOverrides,
+}
+
+/// What tells the settings of nodes apart: own configuration, scoped configuration.
+type Key = (Option<String>, Option<usize>);
+
+impl SettingsLayers {
+    /// Reads all layers of a snapshot.
+    pub fn read(snapshot: &Snapshot, version: Version, overrides: FelixOverrides) -> Self {
+        let mut layers = Self {
+            version,
+            failsafes: FailsafeLayers::read(snapshot),
+            environment: Layer::new(),
+            nodes: BTreeMap::new(),
+            scoped: Vec::new(),
+            default: Layer::new(),
+            calico_node_seen: false,
+            proxy_mode: proxy_mode(snapshot),
+            known: BTreeMap::new(),
+            overrides,
+        };
+        let mut scoped = Vec::new();
+        for configuration in snapshot.of(Kind::FelixConfiguration) {
+            let layer = layer_of(configuration);
+            let name = configuration.name();
+            if name == "default" {
+                layers.default = layer;
+            } else if let Some(node) = name.strip_prefix("node.") {
+                layers.nodes.insert(node.to_owned(), layer);
+            } else if let (true, Some(selector)) = (
+                version.has_scoped_felix_configuration(),
+                configuration.spec_str("nodeSelector"),
+            ) {
+                let pointer = "/metadata/creationTimestamp";
+                let created = configuration.value().pointer(pointer);
+                let created = created.and_then(Value::as_str).unwrap_or_default();
+                let selector = Selector::parse(selector).ok();
+                scoped.push((created.to_owned(), name.to_owned(), selector, layer));
+            }
+        }
+        scoped.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        layers.scoped = scoped.into_iter().map(|(_, _, s, l)| (s, l)).collect();
+        layers.read_environment(snapshot);
+        layers
+    }
+
+    fn read_environment(&mut self, snapshot: &Snapshot) {
+        for workload in snapshot.of(Kind::DaemonSet) {
+            let pointer = "/spec/template/spec/containers";
+            let containers = workload.value().pointer(pointer).and_then(Value::as_array);
+            let named = |c: &&Value| c.get("name").and_then(Value::as_str) == Some("calico-node");
+            let Some(container) = containers.into_iter().flatten().find(named) else {
+                continue;
+            };
+            self.calico_node_seen = true;
+            for field in FIELDS {
+                let wanted = format!("FELIX_{field}");
+                let Some(found) = felix::variable(snapshot, workload, container, &wanted) else {
+                    continue;
+                };
+                match found.value {
+                    Some(text) if text.is_empty() => {}
+                    Some(text) => {
+                        self.environment.insert(field, Given::Text(text));
+                    }
+                    None => {
+                        self.environment.insert(field, Given::Hidden);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The settings of a node.
+    pub fn of(&mut self, node: &str, labels: &BTreeMap<String, String>) -> Arc<Settings> {
+        let matches =
+            |selector: &Option<Selector>| selector.as_ref().is_some_and(|s| s.matches(labels));
+        let scoped = self.scoped.iter().position(|(s, _)| matches(s));
+        let own = self.nodes.contains_key(node).then(|| node.to_owned());
+        let key = (own, scoped);
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let settings = Arc::new(self.resolve(node, labels, scoped));
+        self.known.insert(key, settings.clone());
+        settings
+    }
+
+    fn resolve(
+        &self,
+        node: &str,
+        labels: &BTreeMap<String, String>,
+        scoped: Option<usize>,
+    ) -> Settings {
+        let scoped = scoped.and_then(|at| self.scoped.get(at)).map(|(_, l)| l);
+        let own = self.nodes.get(node);
+        let get = |field: &str| {
+            let layers = [Some(&self.environment), own, scoped, Some(&self.default)];
+            layers.into_iter().flatten().find_map(|l| l.get(field))
+        };
+        // A setting with a default that every installation keeps unless it says otherwise.
+        let text = |field: &str| match get(field) {
+            Some(Given::Text(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let boolean = |field: &str, default: bool| match get(field) {
+            None => Some(default),
+            Some(Given::Text(text)) => parse_bool(text),
+            Some(Given::Hidden) => None,
+        };
+        // A setting that installations make in the environment: without having seen that, its
+        // absence tells nothing.
+        let seen = self.calico_node_seen;
+        let endpoint_to_host = match get("defaultEndpointToHostAction") {
+            None => seen.then_some(EndpointToHostAction::Drop),
+            Some(Given::Text(text)) => parse_action(text),
+            Some(Given::Hidden) => None,
+        };
+        let ipv6 = match get("ipv6Support") {
+            None => seen.then_some(true),
+            Some(_) => boolean("ipv6Support", true),
+        };
+        let allow_returns = match get("iptablesFilterAllowAction") {
+            None => Some(false),
+            Some(Given::Text(text)) => Some(text.eq_ignore_ascii_case("return")),
+            Some(Given::Hidden) => None,
+        };
+        let port = |field: &str, default: u16| {
+            let given = text(field).and_then(|t| t.parse().ok());
+            given.unwrap_or(default)
+        };
+        let wireguard = |enabled: &str, field: &str, default: u16| {
+            (boolean(enabled, false) == Some(true)).then(|| port(field, default))
+        };
+        let effective = |direction: Direction| {
+            let given = match direction {
+                Direction::Inbound => &self.overrides.failsafe_inbound,
+                Direction::Outbound => &self.overrides.failsafe_outbound,
+            };
+            match given {
+                Some(entries) => Effective {
+                    entries: entries.clone(),
+                    source: FailsafeSource::Field {
+                        configuration: "default".to_owned(),
+                    },
+                },
+                None => self.failsafes.effective(direction, node, labels, &|text, labels| {
+                    Selector::parse(text).is_ok_and(|s| s.matches(labels))
+                }),
+            }
+        };
+        let stopped = self.failsafes.fatal.first().map(ToString::to_string);
+        let pattern = text("bpfDataIfacePattern").or_else(|| text("bpfL3IfacePattern"));
+        let over = &self.overrides;
+        Settings {
+            inbound: effective(Direction::Inbound),
+            outbound: effective(Direction::Outbound),
+            hidden: [
+                self.failsafes.is_hidden(Direction::Inbound),
+                self.failsafes.is_hidden(Direction::Outbound),
+            ],
+            endpoint_to_host: over.endpoint_to_host.or(endpoint_to_host),
+            ipv6: over.ipv6_support.or(ipv6),
+            bpf: over.bpf_enabled.or_else(|| boolean("bpfEnabled", false)),
+            allow_returns,
+            input: over.input_policy.unwrap_or_default(),
+            forward: over.forward_policy.unwrap_or_default(),
+            proxy_mode: over.proxy_mode.or(self.proxy_mode),
+            vxlan_port: port("vxlanPort", 4789),
+            wireguard: [
+                wireguard("wireguardEnabled", "wireguardListeningPort", 51820),
+                wireguard("wireguardEnabledV6", "wireguardListeningPortV6", 51821),
+            ],
+            vxlan_from_workloads: boolean("allowVXLANPacketsFromWorkloads", false) == Some(true),
+            ipip_from_workloads: boolean("allowIPIPPacketsFromWorkloads", false) == Some(true),
+            nat_spares_hosts: text("natOutgoingExclusions")
+                .is_some_and(|t| t.eq_ignore_ascii_case("IPPoolsAndHostIPs")),
+            nat_address: text("natOutgoingAddress").and_then(|t| t.parse().ok()),
+            bpf_pattern: pattern.map(str::to_owned),
+            stopped,
+        }
+    }
+
+    /// The version that built-in lists are of.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+}
+
+/// The values that a FelixConfiguration gives, in its fields or in annotations above them.
+fn layer_of(configuration: &Object) -> Layer {
+    let mut layer = Layer::new();
+    for field in FIELDS {
+        let over = configuration.annotations().find(|(key, _)| {
+            let name = key.strip_prefix("config.projectcalico.org/");
+            name.is_some_and(|name| name.eq_ignore_ascii_case(field))
+        });
+        let text = match (over, configuration.spec(field)) {
+            (Some((_, text)), _) => text.to_owned(),
+            (None, Some(Value::String(text))) => text.clone(),
+            (None, Some(Value::Bool(value))) => value.to_string(),
+            (None, Some(Value::Number(number))) => number.to_string(),
+            _ => continue,
+        };
+        if !text.is_empty() {
+            layer.insert(field, Given::Text(text));
+        }
+    }
+    layer
+}
+
+fn parse_bool(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "y" | "t" | "enabled" => Some(true),
+        "false" | "0" | "no" | "n" | "f" | "disabled" => Some(false),
+        _ => None,
+    }
+}
+
+fn parse_action(text: &str) -> Option<EndpointToHostAction> {
+    match text.to_ascii_lowercase().as_str() {
+        "drop" => Some(EndpointToHostAction::Drop),
+        "accept" => Some(EndpointToHostAction::Accept),
+        "return" => Some(EndpointToHostAction::Return),
+        _ => None,
+    }
+}
+
+/// How kube-proxy works, from its ConfigMap. A cluster without nodes of Kubernetes has none.
+fn proxy_mode(snapshot: &Snapshot) -> Option<ProxyMode> {
+    if snapshot.of(Kind::Node).next().is_none() {
+        return Some(ProxyMode::Rules);
+    }
+    let maps = snapshot.of(Kind::ConfigMap);
+    let map = maps.into_iter().find(|m| m.name() == "kube-proxy")?;
+    let text = map.value().pointer("/data/config.conf")?.as_str()?;
+    let mode = text.lines().find_map(|line| line.trim().strip_prefix("mode:"));
+    let mode = mode.map(|m| m.trim().trim_matches(['"', '\'']));
+    Some(match mode {
+        Some("ipvs") => ProxyMode::Ipvs,
+        _ => ProxyMode::Rules,
+    })
+}
