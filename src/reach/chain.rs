@@ -135,7 +135,11 @@ impl Walk<'_> {
                         continue;
                     }
                 };
-                parts.push((matched, ending, self.rule(world, policy, index, rule.action)));
+                parts.push((
+                    matched,
+                    ending,
+                    self.rule(world, policy, index, rule.action),
+                ));
                 if left.is_empty() {
                     break;
                 }
@@ -306,10 +310,9 @@ impl Walk<'_> {
             };
             // Either list may hold the port or not, whatever the list below it says.
             if context.oracle.choose(context.node, missing, 2) == 1 {
-                let port = packet.transport().map(|transport| crate::calico::ServerPort {
-                    transport,
-                    port,
-                });
+                let port = packet
+                    .transport()
+                    .map(|transport| crate::calico::ServerPort { transport, port });
                 if let Some(port) = port {
                     let listed = effective.of(port).next().is_some();
                     if !listed {
@@ -334,7 +337,9 @@ impl Walk<'_> {
         for entry in &effective.entries {
             let fits = Protocol::from(entry.port.transport) == packet.protocol
                 && entry.port.port == port
-                && entry.net.is_none_or(|net| net.addr().is_ipv6() == packet.is_ipv6());
+                && entry
+                    .net
+                    .is_none_or(|net| net.addr().is_ipv6() == packet.is_ipv6());
             if !fits || left.is_empty() {
                 continue;
             }

@@ -104,6 +104,12 @@ pub enum Traffic {
     Protocol(Protocol),
 }
 
+impl From<ServerPort> for Traffic {
+    fn from(port: ServerPort) -> Self {
+        Self::Port(port)
+    }
+}
+
 impl fmt::Display for Traffic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::connection::{Connection, Party};
 use super::hop::{At, End, Engine, Flow, Gate};
 use super::missing::Missing;
-use super::oracle::{Oracle, Outcome, explore};
+use super::oracle::{Outcome, explore};
 use super::packet::{Packet, Port};
 use super::routes::Translated;
 use super::sources::One;
@@ -98,13 +98,8 @@ struct Dialled {
 /// The client as it is resolved.
 #[derive(Debug, Clone)]
 enum Client {
-    Node {
-        name: String,
-        ip: Option<IpAddr>,
-    },
-    Workload {
-        at: usize,
-    },
+    Node { name: String, ip: Option<IpAddr> },
+    Workload { at: usize },
     Outside(IpAddr),
 }
 
@@ -256,9 +251,9 @@ impl<'w> Way<'w, '_, '_> {
                 if let Some(ip) = address {
                     return Ok(Dialled { ip: *ip, node });
                 }
-                let known = world.node(name).ok_or_else(|| Missing::Node {
-                    node: name.clone(),
-                })?;
+                let known = world
+                    .node(name)
+                    .ok_or_else(|| Missing::Node { node: name.clone() })?;
                 let ips = known.listening();
                 let ip = self.of_clients_family(&ips);
                 let ip = ip.ok_or_else(|| Missing::Address { node: name.clone() })?;
@@ -282,7 +277,9 @@ impl<'w> Way<'w, '_, '_> {
                         node,
                     });
                 }
-                let node = world.node_of_host_pod(namespace, name).ok_or_else(missing)?;
+                let node = world
+                    .node_of_host_pod(namespace, name)
+                    .ok_or_else(missing)?;
                 let known = world.node(node).ok_or_else(missing)?;
                 let ip = address.or_else(|| self.of_clients_family(&known.listening()));
                 Ok(Dialled {
@@ -321,7 +318,10 @@ impl<'w> Way<'w, '_, '_> {
         if let Some(node) = world.node_with(dialled.ip) {
             return Ok(node.name.clone());
         }
-        if let Some(workload) = world.workload_with(dialled.ip).and_then(|w| world.workload(w)) {
+        if let Some(workload) = world
+            .workload_with(dialled.ip)
+            .and_then(|w| world.workload(w))
+        {
             return Ok(workload.node.clone());
         }
         dialled.node.clone().ok_or(Missing::Owner {
@@ -343,7 +343,7 @@ impl<'w> Way<'w, '_, '_> {
         let (packet, next, out, masquerade) = match translated {
             None => (sent, before, interface.clone(), false),
             Some(new) => {
-                let packet = readdressed(sent, new);
+                let packet = sent.to(new.ip, new.port);
                 let next = self.next(node, &packet, dialled);
                 let (out, _) = self.leaving(node, &next, &packet, ip)?;
                 (packet, next, out, new.masquerade)
@@ -360,9 +360,11 @@ impl<'w> Way<'w, '_, '_> {
             gate: &before,
         };
         let second = At { node, gate: &gate };
-        let flows = self.engine.originate(first, &sent, second, &packet, vec![flow]);
+        let flows = self
+            .engine
+            .originate(first, &sent, second, &packet, vec![flow]);
         match next {
-            Next::Workload(_) | Next::Outside => self.engine.arrive(&packet, flows),
+            Next::Workload(_) | Next::Outside => self.engine.finish(&packet, flows),
             Next::Here => {
                 // What a node sends to itself comes in by loopback.
                 let gate = gate.clone();
@@ -425,7 +427,7 @@ impl<'w> Way<'w, '_, '_> {
             Some(LOOPBACK) => None,
             _ => self.translate(node, DnatChain::Prerouting, &sent)?,
         };
-        let packet = translated.map_or(sent, |new| readdressed(sent, new));
+        let packet = translated.map_or(sent, |new| sent.to(new.ip, new.port));
         let next = self.next(node, &packet, dialled);
         let at = At { node, gate };
         let here = matches!(next, Next::Here);
@@ -436,13 +438,13 @@ impl<'w> Way<'w, '_, '_> {
         match next {
             Next::Here => {
                 let flows = self.engine.deliver(at, &packet, flows);
-                self.engine.arrive(&packet, flows);
+                self.engine.finish(&packet, flows);
             }
             Next::Workload(to) => {
                 let out = self.world.workload_gate(to);
                 let out = At { node, gate: &out };
                 let flows = self.engine.forward(at, out, &packet, flows);
-                self.engine.arrive(&packet, flows);
+                self.engine.finish(&packet, flows);
             }
             Next::Outside | Next::Node { .. } => {
                 self.remember(&flows);
@@ -458,7 +460,7 @@ impl<'w> Way<'w, '_, '_> {
                 if let Next::Node { name, device } = next {
                     return self.to_node(&name, device, packet, flows, dialled, hops);
                 }
-                self.engine.arrive(&packet, flows);
+                self.engine.finish(&packet, flows);
             }
         }
         Ok(())
@@ -481,7 +483,10 @@ impl<'w> Way<'w, '_, '_> {
             return Next::Here;
         }
         if let Some(at) = world.workload_with(ip) {
-            let on = world.workload(at).map(|w| w.node.clone()).unwrap_or_default();
+            let on = world
+                .workload(at)
+                .map(|w| w.node.clone())
+                .unwrap_or_default();
             if on == node.name {
                 return Next::Workload(at);
             }
@@ -519,7 +524,11 @@ impl<'w> Way<'w, '_, '_> {
         let device = used.device(ipv6)?;
         // A picture may have one device for both families.
         let shared = Encapsulation::Vxlan.device(false).unwrap_or_default();
-        let named = |n: &Node| n.interfaces.as_ref().is_some_and(|i| i.contains_key(device));
+        let named = |n: &Node| {
+            n.interfaces
+                .as_ref()
+                .is_some_and(|i| i.contains_key(device))
+        };
         if ipv6 && !named(from) && from.tunnel_address(shared, true).is_some() {
             return Some(shared.to_owned());
         }
@@ -639,7 +648,10 @@ impl<'w> Way<'w, '_, '_> {
         let missing = Missing::ArrivalInterface {
             node: node.name.clone(),
         };
-        let chosen = self.engine.oracle.choose(&node.name, missing.clone(), own.len());
+        let chosen = self
+            .engine
+            .oracle
+            .choose(&node.name, missing.clone(), own.len());
         own.get(chosen).map(|ip| node.carrier(*ip)).ok_or(missing)
     }
 
@@ -660,9 +672,8 @@ impl<'w> Way<'w, '_, '_> {
                 continue;
             };
             let from_workload = self.world.workload_with(source).is_some();
-            let pool = from_workload
-                && !spared
-                && self.world.routes.masquerades(source, packet.near);
+            let pool =
+                from_workload && !spared && self.world.routes.masquerades(source, packet.near);
             if masquerade || pool {
                 let own = node.addresses_of(out).unwrap_or_default();
                 let mut own = own.into_iter();
@@ -680,20 +691,13 @@ impl<'w> Way<'w, '_, '_> {
     }
 }
 
-/// A packet with its destination translated.
-fn readdressed(packet: Packet, new: Translated) -> Packet {
-    Packet {
-        near: new.ip,
-        destination_port: Some(Port::Known(new.port)),
-        ..packet
-    }
-}
-
 impl Node {
     /// Addresses that servers of the node are dialled at: those of the default interface first.
     fn listening(&self) -> Vec<IpAddr> {
         let default = self.default_interface.clone().map(Interface::Named);
-        let first = default.and_then(|d| self.addresses_of(&d)).unwrap_or_default();
+        let first = default
+            .and_then(|d| self.addresses_of(&d))
+            .unwrap_or_default();
         let mut ips = first;
         for ip in &self.underlay {
             if !ips.contains(ip) {

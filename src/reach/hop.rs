@@ -148,7 +148,13 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             node: &at.node.name,
             oracle: self.oracle,
         };
-        let parts = walk.run(packet, flow.sources.clone(), &mut context);
+        let Flow {
+            sources,
+            steps,
+            done,
+            untracked,
+        } = flow;
+        let parts = walk.run(packet, sources, &mut context);
         let mut left = Vec::new();
         for (sources, ending, reason) in parts {
             let effect = match ending {
@@ -161,7 +167,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             step.chain = Some(chain);
             let mut part = Flow {
                 sources,
-                ..flow.clone()
+                steps: steps.clone(),
+                done,
+                untracked: untracked.clone(),
             };
             if ending == Ending::Dropped {
                 self.end(part, Verdict::Deny, step);
@@ -212,10 +220,12 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             return true;
         }
         let node = &at.node.name;
-        let policed = self.oracle.is(node, at.node.settings.ipv6, || Missing::Setting {
-            node: node.clone(),
-            name: "ipv6Support",
-        });
+        let policed = self
+            .oracle
+            .is(node, at.node.settings.ipv6, || Missing::Setting {
+                node: node.clone(),
+                name: "ipv6Support",
+            });
         if !policed {
             let step = self.step(at, Effect::Accept, Reason::Ipv6NotPoliced);
             flows.iter_mut().for_each(|f| f.steps.push(step.clone()));
@@ -287,8 +297,8 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     ) -> Vec<Flow<S>> {
         let endpoint = at.gate.specific.filter(|_| at.gate.workload.is_none());
         let endpoint = endpoint.and_then(|e| self.host(e));
-        let Some(endpoint) = endpoint
-            .filter(|e| self.world.has_policy(e.group, Purpose::Untracked))
+        let Some(endpoint) =
+            endpoint.filter(|e| self.world.has_policy(e.group, Purpose::Untracked))
         else {
             return flows;
         };
@@ -344,10 +354,12 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     fn policed_again(&mut self, at: At<'_, '_>, packet: &Packet) -> bool {
         let node = &at.node.name;
         !packet.is_ipv6()
-            || self.oracle.is(node, at.node.settings.ipv6, || Missing::Setting {
-                node: node.clone(),
-                name: "ipv6Support",
-            })
+            || self
+                .oracle
+                .is(node, at.node.settings.ipv6, || Missing::Setting {
+                    node: node.clone(),
+                    name: "ipv6Support",
+                })
     }
 
     /// Normal policy of the host endpoint that governs the gate.
@@ -395,9 +407,11 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
 
     /// Whether an Allow hands the packet on to later rules (`iptablesFilterAllowAction`).
     fn allow_returns(&mut self, node: &Node) -> bool {
-        self.oracle.is(&node.name, node.settings.allow_returns, || Missing::Setting {
-            node: node.name.clone(),
-            name: "iptablesFilterAllowAction",
+        self.oracle.is(&node.name, node.settings.allow_returns, || {
+            Missing::Setting {
+                node: node.name.clone(),
+                name: "iptablesFilterAllowAction",
+            }
         })
     }
 
@@ -464,17 +478,21 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
 
     /// In kube-proxy's IPVS mode the node-port range counts as forwarded.
     fn skips_as_node_port(&mut self, node: &Node, packet: &Packet) -> bool {
-        let in_range = packet.goes_to().is_some_and(|p| (30_000..=32_767).contains(&p))
+        let in_range = packet
+            .goes_to()
+            .is_some_and(|p| (30_000..=32_767).contains(&p))
             && matches!(packet.transport(), Some(Transport::Tcp | Transport::Udp));
         if !in_range {
             return false;
         }
         let mode = node.settings.proxy_mode;
-        !self.oracle.is(&node.name, mode.map(|m| m == ProxyMode::Rules), || {
-            Missing::ProxyMode {
-                node: node.name.clone(),
-            }
-        })
+        !self
+            .oracle
+            .is(&node.name, mode.map(|m| m == ProxyMode::Rules), || {
+                Missing::ProxyMode {
+                    node: node.name.clone(),
+                }
+            })
     }
 
     /// From a workload to its own host: the workload's own policy, then the setting. The host
@@ -672,7 +690,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
 
     /// Ends the way of packets that came through, once their replies are known to come back where
     /// untracked policy let them through.
-    pub fn arrive(&mut self, packet: &Packet, flows: Vec<Flow<S>>) {
+    pub fn finish(&mut self, packet: &Packet, flows: Vec<Flow<S>>) {
         for mut flow in flows {
             let places = std::mem::take(&mut flow.untracked);
             let mut left = vec![flow];
@@ -694,12 +712,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
 
     /// A reply where the request was not tracked. Policy must accept it; a failsafe is not enough,
     /// since it leads on to tracking, which knows no connection and drops the packet as invalid.
-    fn reply_at(
-        &mut self,
-        place: &Untracked,
-        reply: &Packet,
-        flows: Vec<Flow<S>>,
-    ) -> Vec<Flow<S>> {
+    fn reply_at(&mut self, place: &Untracked, reply: &Packet, flows: Vec<Flow<S>>) -> Vec<Flow<S>> {
         let Some(node) = self.world.node(&place.node) else {
             return flows;
         };
@@ -709,8 +722,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         };
         let endpoint = place.gate.specific.and_then(|e| self.host(e));
         let endpoint = endpoint.filter(|e| {
-            place.gate.workload.is_none()
-                && self.world.has_policy(e.group, Purpose::Untracked)
+            place.gate.workload.is_none() && self.world.has_policy(e.group, Purpose::Untracked)
         });
         let Some(endpoint) = endpoint else {
             for flow in flows {
@@ -740,9 +752,11 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
 impl Node {
     /// Whether Felix runs in eBPF mode here.
     pub fn is_bpf(&self, oracle: &mut Oracle) -> bool {
-        !oracle.is(&self.name, self.settings.bpf.map(|b| !b), || Missing::Setting {
-            node: self.name.clone(),
-            name: "bpfEnabled",
+        !oracle.is(&self.name, self.settings.bpf.map(|b| !b), || {
+            Missing::Setting {
+                node: self.name.clone(),
+                name: "bpfEnabled",
+            }
         })
     }
 
@@ -790,5 +804,8 @@ fn is_data_interface(name: &str) -> bool {
         let rest = name.strip_prefix(prefix);
         rest.is_some_and(|r| r.starts_with(['P', 'o', 'p', 's', 'x']))
     });
-    predictable || ["eth", "wlan", "wwan", "bond"].iter().any(|p| name.starts_with(p))
+    predictable
+        || ["eth", "wlan", "wwan", "bond"]
+            .iter()
+            .any(|p| name.starts_with(p))
 }

@@ -149,7 +149,10 @@ impl fmt::Display for Missing {
                 "by which interface packets for its workloads reach {node} is not known"
             ),
             Self::Owner { address } => {
-                write!(f, "neither a node nor a workload is known to have {address}")
+                write!(
+                    f,
+                    "neither a node nor a workload is known to have {address}"
+                )
             }
             Self::ClientPort => f.write_str("the client's own port is not known"),
             Self::IcmpType => f.write_str("the type and code of the ICMP packet are not known"),

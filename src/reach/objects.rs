@@ -73,7 +73,9 @@ impl Endpoints {
         let mut pods_with_endpoint = HashSet::new();
         for object in snapshot.of(Kind::WorkloadEndpoint) {
             let namespace = object.id().namespace.clone().unwrap_or_default();
-            let pod = object.spec_str("pod").or_else(|| object.spec_str("workload"));
+            let pod = object
+                .spec_str("pod")
+                .or_else(|| object.spec_str("workload"));
             pods_with_endpoint.insert((namespace, pod.unwrap_or(object.name()).to_owned()));
             if let Err(problem) = read.workload_endpoint(object, profiles, index) {
                 read.ignore(object, problem);
@@ -121,7 +123,11 @@ impl Endpoints {
             name if is_word(name, 15) => Wanted::Named(name.to_owned()),
             name => return Err(format!("`{name}` is no interface name")),
         };
-        let addresses: Vec<IpAddr> = spec.expected_ips.iter().filter_map(|ip| parse_ip(ip)).collect();
+        let addresses: Vec<IpAddr> = spec
+            .expected_ips
+            .iter()
+            .filter_map(|ip| parse_ip(ip))
+            .collect();
         let group = index.group(with_profiles(object.labels(), &spec.profiles, profiles));
         self.peers.push((
             group,
@@ -251,12 +257,7 @@ impl Endpoints {
         self.workloads.push(workload);
     }
 
-    fn network_set(
-        &mut self,
-        object: &Object,
-        profiles: &mut Profiles,
-        index: &mut LabelIndex,
-    ) {
+    fn network_set(&mut self, object: &Object, profiles: &mut Profiles, index: &mut LabelIndex) {
         let nets = object.spec_strs("nets").filter_map(parse_net);
         let addresses = Addresses::of(nets);
         let group = match &object.id().namespace {

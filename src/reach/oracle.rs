@@ -41,6 +41,11 @@ impl Oracle {
         }
     }
 
+    /// Whether anything was asked.
+    pub fn was_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// One of `options` possibilities for an input, counted from zero. The same input has the same
     /// value throughout a run. The most likely possibility should be the first.
     pub fn choose(&mut self, node: &str, missing: Missing, options: usize) -> usize {
@@ -56,7 +61,12 @@ impl Oracle {
     }
 
     /// Yes or no, where the possibilities are these two.
-    pub fn is(&mut self, node: &str, known: Option<bool>, missing: impl FnOnce() -> Missing) -> bool {
+    pub fn is(
+        &mut self,
+        node: &str,
+        known: Option<bool>,
+        missing: impl FnOnce() -> Missing,
+    ) -> bool {
         known.unwrap_or_else(|| self.choose(node, missing(), 2) == 0)
     }
 
@@ -180,7 +190,11 @@ mod tests {
     impl Outcome for Answer {
         fn merge(answers: Vec<Self>, _: &str, missing: &Missing) -> Self {
             let agree = answers.windows(2).all(|w| w[0] == w[1]) && *missing != Missing::TooMany;
-            if agree { answers.into_iter().next().unwrap() } else { Self(None) }
+            if agree {
+                answers.into_iter().next().unwrap()
+            } else {
+                Self(None)
+            }
         }
     }
 
@@ -220,7 +234,9 @@ mod tests {
             Answer(Some(low != high))
         });
         assert_eq!(answer, Answer(Some(true)));
-        let known = explore(Some(179), |o| Answer(Some(o.client_port_in("n", &[(179, 179)]))));
+        let known = explore(Some(179), |o| {
+            Answer(Some(o.client_port_in("n", &[(179, 179)])))
+        });
         assert_eq!(known, Answer(Some(true)));
     }
 

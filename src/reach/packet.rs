@@ -76,6 +76,15 @@ impl Packet {
         }
     }
 
+    /// The same packet to another address and port.
+    pub fn to(&self, ip: IpAddr, port: u16) -> Self {
+        Self {
+            near: ip,
+            destination_port: Some(Port::Known(port)),
+            ..*self
+        }
+    }
+
     pub fn is_ipv6(&self) -> bool {
         self.near.is_ipv6()
     }
@@ -137,6 +146,35 @@ impl Rule {
         self.icmp_matches(packet, context).then_some(matched)
     }
 
+    /// Whether the near end fits its side of the rule, where the rule looks at that address at
+    /// all and may match the packet otherwise.
+    pub fn fits_near(&self, packet: &Packet, context: &mut Context<'_, '_>) -> Option<bool> {
+        let (near, port, far, far_port) = match packet.far {
+            Far::Source => (
+                &self.destination,
+                packet.destination_port,
+                &self.source,
+                packet.source_port,
+            ),
+            Far::Destination => (
+                &self.source,
+                packet.source_port,
+                &self.destination,
+                packet.destination_port,
+            ),
+        };
+        let may = near.looks_at_address()
+            && self.is_for(packet.is_ipv6())
+            && self.protocol_matches(packet)
+            && !known_port_excludes(near, port)
+            && !known_port_excludes(far, far_port);
+        may.then(|| {
+            let here = One(Some(packet.near));
+            near.matching(port, packet.transport(), &here, context)
+                .is_some()
+        })
+    }
+
     fn protocol_matches(&self, packet: &Packet) -> bool {
         self.protocol.is_none_or(|p| p == packet.protocol)
             && self.not_protocol.is_none_or(|p| p != packet.protocol)
@@ -147,14 +185,14 @@ impl Rule {
             // A match on an ICMP type is a match on ICMP.
             None => false,
             Some((kind, code)) => {
-                let differs = |wanted: Option<u8>, got: Option<u8>| {
-                    matches!((wanted, got), (Some(wanted), Some(got)) if wanted != got)
-                };
+                let differs = |wanted: Option<u8>, got: Option<u8>| matches!((wanted, got), (Some(wanted), Some(got)) if wanted != got);
                 let open = |wanted: Option<u8>, got: Option<u8>| wanted.is_some() && got.is_none();
                 if differs(wanted.kind, kind) || differs(wanted.code, code) {
                     false
                 } else if open(wanted.kind, kind) || open(wanted.code, code) {
-                    context.oracle.icmp_is(context.node, wanted.kind, wanted.code)
+                    context
+                        .oracle
+                        .icmp_is(context.node, wanted.kind, wanted.code)
                 } else {
                     true
                 }
@@ -178,7 +216,9 @@ impl Rule {
 /// Whether numbers alone show that a side cannot match.
 fn known_port_excludes(side: &Side, port: Option<Port>) -> bool {
     let inside = |numbers: &[(u16, u16)], port: u16| {
-        numbers.iter().any(|(low, high)| (*low..=*high).contains(&port))
+        numbers
+            .iter()
+            .any(|(low, high)| (*low..=*high).contains(&port))
     };
     match port {
         None => side.ports.is_some() || side.service.is_some(),
@@ -314,7 +354,9 @@ fn in_pairs<S: Sources>(
             let mut numbers = numbers.into_iter();
             numbers.find_map(|number| {
                 let found = with(number)?;
-                let is = context.oracle.client_port_in(context.node, &[(number, number)]);
+                let is = context
+                    .oracle
+                    .client_port_in(context.node, &[(number, number)]);
                 is.then_some(found)
             })
         }

@@ -126,7 +126,9 @@ impl Routes {
             let slices = slices.get(&key).map(Vec::as_slice).unwrap_or_default();
             let mut ips: Vec<IpAddr> = Vec::new();
             let fields = ["clusterIPs", "externalIPs"];
-            let listed = fields.into_iter().flat_map(|field| service.spec_strs(field));
+            let listed = fields
+                .into_iter()
+                .flat_map(|field| service.spec_strs(field));
             let ingress = service.value().pointer("/status/loadBalancer/ingress");
             let ingress = ingress.and_then(Value::as_array).into_iter().flatten();
             let ingress = ingress.filter_map(|i| i.get("ip")?.as_str());
@@ -222,8 +224,14 @@ impl Routes {
             if self.pools_known {
                 return None;
             }
-            let options = [Encapsulation::None, Encapsulation::Vxlan, Encapsulation::IpIp];
-            let options = options.get(..if ip.is_ipv6() { 2 } else { 3 }).unwrap_or_default();
+            let options = [
+                Encapsulation::None,
+                Encapsulation::Vxlan,
+                Encapsulation::IpIp,
+            ];
+            let options = options
+                .get(..if ip.is_ipv6() { 2 } else { 3 })
+                .unwrap_or_default();
             let chosen = oracle.choose(&from.name, missing(), options.len());
             return options.get(chosen).copied().and_then(some);
         };
@@ -248,8 +256,24 @@ impl Routes {
             && self.pool_of(destination).is_none()
     }
 
-    /// Whether packets to an address cannot be followed, because the service behind it has nothing
-    /// to send them to.
+    /// Whether destination NAT of a node may change the packet.
+    pub fn may_translate(&self, node: &Node, packet: &Packet) -> bool {
+        let port = packet.goes_to();
+        let fits = |p: &ServicePort| p.protocol == packet.protocol && Some(p.port) == port;
+        self.services.contains_key(&packet.near)
+            || self.node_ports.iter().any(|(p, _)| fits(p))
+            || self.dnat.iter().any(|rule| {
+                rule.node == node.name
+                    && rule.protocol == packet.protocol
+                    && Some(rule.port) == port
+            })
+    }
+
+    /// Where destination NAT of a node sends a packet; `None` where it leaves it alone.
+    ///
+    /// # Errors
+    ///
+    /// When it goes to a service behind which there is nothing.
     pub fn translate(
         &self,
         node: &Node,
@@ -282,7 +306,9 @@ impl Routes {
         let found = by_ip.map(|p| (p, false)).find(|(p, _)| fits(p));
         let node_port = || {
             let ports = self.node_ports.iter().filter(|_| own);
-            ports.map(|(p, masquerade)| (p, *masquerade)).find(|(p, _)| fits(p))
+            ports
+                .map(|(p, masquerade)| (p, *masquerade))
+                .find(|(p, _)| fits(p))
         };
         let Some((service, masquerade)) = found.or_else(node_port) else {
             return Ok(None);

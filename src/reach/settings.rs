@@ -96,7 +96,6 @@ type Layer = BTreeMap<&'static str, Given>;
 /// All layers of settings.
 #[derive(Debug)]
 pub(super) struct SettingsLayers {
-    version: Version,
     failsafes: FailsafeLayers,
     environment: Layer,
     nodes: BTreeMap<String, Layer>,
@@ -118,7 +117,6 @@ impl SettingsLayers {
     /// Reads all layers of a snapshot.
     pub fn read(snapshot: &Snapshot, version: Version, overrides: FelixOverrides) -> Self {
         let mut layers = Self {
-            version,
             failsafes: FailsafeLayers::read(snapshot),
             environment: Layer::new(),
             nodes: BTreeMap::new(),
@@ -254,9 +252,11 @@ impl SettingsLayers {
                         configuration: "default".to_owned(),
                     },
                 },
-                None => self.failsafes.effective(direction, node, labels, &|text, labels| {
-                    Selector::parse(text).is_ok_and(|s| s.matches(labels))
-                }),
+                None => self
+                    .failsafes
+                    .effective(direction, node, labels, &|text, labels| {
+                        Selector::parse(text).is_ok_and(|s| s.matches(labels))
+                    }),
             }
         };
         let stopped = self.failsafes.fatal.first().map(ToString::to_string);
@@ -289,11 +289,6 @@ impl SettingsLayers {
             bpf_pattern: pattern.map(str::to_owned),
             stopped,
         }
-    }
-
-    /// The version that built-in lists are of.
-    pub fn version(&self) -> Version {
-        self.version
     }
 }
 
@@ -344,7 +339,9 @@ fn proxy_mode(snapshot: &Snapshot) -> Option<ProxyMode> {
     let maps = snapshot.of(Kind::ConfigMap);
     let map = maps.into_iter().find(|m| m.name() == "kube-proxy")?;
     let text = map.value().pointer("/data/config.conf")?.as_str()?;
-    let mode = text.lines().find_map(|line| line.trim().strip_prefix("mode:"));
+    let mode = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("mode:"));
     let mode = mode.map(|m| m.trim().trim_matches(['"', '\'']));
     Some(match mode {
         Some("ipvs") => ProxyMode::Ipvs,

@@ -97,10 +97,10 @@ impl Node {
                     ips.push(*ip);
                 }
             }
-            interfaces
-                .entry(LOOPBACK.to_owned())
-                .or_default()
-                .extend([IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
+            interfaces.entry(LOOPBACK.to_owned()).or_default().extend([
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                IpAddr::V6(Ipv6Addr::LOCALHOST),
+            ]);
         }
         for ip in host.into_iter().flat_map(Host::underlay) {
             let tunnel = node.tunnels.iter().any(|(_, known)| *known == ip);
@@ -150,7 +150,9 @@ impl Node {
                 let known = self.interfaces.as_ref().and_then(|i| i.get(name));
                 let tunnels = self.tunnels.iter().filter(|(device, _)| device == name);
                 let tunnels: Vec<IpAddr> = tunnels.map(|(_, ip)| *ip).collect();
-                known.cloned().or_else(|| (!tunnels.is_empty()).then_some(tunnels))
+                known
+                    .cloned()
+                    .or_else(|| (!tunnels.is_empty()).then_some(tunnels))
             }
         }
     }

@@ -15,8 +15,8 @@ use super::oracle::Oracle;
 use super::packet::Packet;
 use super::policies::{Ignored, Policies, Policy, Profile, Profiles, Tier};
 use super::routes::Routes;
-use super::settings::SettingsLayers;
 use super::sets::Sets;
+use super::settings::SettingsLayers;
 use super::topology::{Encapsulation, Topology};
 use super::verdict::Purpose;
 use super::wires::{self, Interface, Node};
@@ -31,6 +31,8 @@ pub struct World {
     policies: Vec<Policy>,
     /// Policies that select each group of labels, in order.
     selected: Vec<Vec<u32>>,
+    /// A number for each group; groups with equal lists have equal numbers.
+    selection: Vec<usize>,
     profiles: HashMap<String, Profile>,
     hosts: Vec<HostEndpoint>,
     workloads: Vec<Workload>,
@@ -65,7 +67,10 @@ impl World {
         let policies = Policies::read(snapshot, version, &mut sets);
         let mut profiles = Profiles::read(snapshot, &mut sets);
         let mut mentions = Mentions::default();
-        policies.policies.iter().for_each(|p| mentions.add(&p.selector));
+        policies
+            .policies
+            .iter()
+            .for_each(|p| mentions.add(&p.selector));
         sets.mention(&mut mentions);
         let mut index = LabelIndex::new(mentions);
         let endpoints = Endpoints::read(snapshot, &mut profiles, &mut index);
@@ -86,6 +91,12 @@ impl World {
                 }
             }
         }
+        let mut numbers: HashMap<&[u32], usize> = HashMap::new();
+        let selection = selected.iter().map(|list| {
+            let next = numbers.len();
+            *numbers.entry(list).or_insert(next)
+        });
+        let selection = selection.collect();
         let mut ignored = policies.ignored;
         ignored.extend(profiles.ignored);
         ignored.extend(endpoints.ignored);
@@ -96,6 +107,7 @@ impl World {
             tiers: policies.tiers,
             policies: policies.policies,
             selected,
+            selection,
             profiles: profiles.by_name,
             hosts: endpoints.hosts,
             workloads: endpoints.workloads,
@@ -116,10 +128,14 @@ impl World {
     fn add_nodes(&mut self, snapshot: &Snapshot, topology: &Topology, version: Version) {
         let mut layers = SettingsLayers::read(snapshot, version, topology.felix.clone());
         let hosts = Host::all(snapshot);
-        let names: BTreeSet<&String> = hosts.keys().chain(topology.nodes.keys()).collect();
+        // Nodes that only endpoints speak of are nodes, too: nothing else is known of them.
+        let named = self.hosts.iter().map(|h| &h.node);
+        let named = named.chain(self.workloads.iter().map(|w| &w.node));
+        let names = hosts.keys().chain(topology.nodes.keys());
+        let names: BTreeSet<String> = names.chain(named).cloned().collect();
         let by_node = wires::by_node(&self.hosts);
         let no_labels = BTreeMap::new();
-        for name in names {
+        for name in &names {
             let host = hosts.get(name);
             let labels = host.map_or(&no_labels, |h| &h.labels);
             let settings = layers.of(name, labels);
@@ -132,6 +148,14 @@ impl World {
                 self.node_of.entry(ip).or_insert_with(|| name.clone());
             }
             self.nodes.insert(name.clone(), node);
+        }
+        // An address that no node reports but a host endpoint expects is a node's, by the word of
+        // whoever wrote the endpoint; which interface carries it stays open.
+        for endpoint in &self.hosts {
+            for ip in &endpoint.addresses {
+                let node = || endpoint.node.clone();
+                self.node_of.entry(*ip).or_insert_with(node);
+            }
         }
         self.node_addresses = Addresses::of_hosts(self.node_of.keys().copied());
     }
@@ -198,10 +222,6 @@ impl World {
         self.nodes.get(name)
     }
 
-    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.values()
-    }
-
     pub(super) fn node_with(&self, ip: IpAddr) -> Option<&Node> {
         self.nodes.get(self.node_of.get(&ip)?)
     }
@@ -242,16 +262,14 @@ impl World {
         selected.filter_map(|at| self.policies.get(usize::try_from(*at).ok()?))
     }
 
-    /// Which policies select a group, by number: equal lists mean equal policy.
-    pub(super) fn selection_of(&self, group: Group) -> &[u32] {
-        self.selected.get(group).map(Vec::as_slice).unwrap_or_default()
+    /// A number that is equal for groups that the same policies select.
+    pub(super) fn selection_of(&self, group: Group) -> usize {
+        self.selection.get(group).copied().unwrap_or(usize::MAX)
     }
 
     /// Whether policies of a purpose select a group, staged ones included.
     pub(super) fn has_policy(&self, group: Group, purpose: Purpose) -> bool {
-        let some = |p: &Policy| {
-            p.is_for(purpose) && (p.ingress.is_some() || p.egress.is_some())
-        };
+        let some = |p: &Policy| p.is_for(purpose) && (p.ingress.is_some() || p.egress.is_some());
         self.policies_of(group).any(some)
     }
 
@@ -314,9 +332,8 @@ impl World {
                 (Wanted::Named(name), Interface::Named(this)) => Some(name == this),
                 (Wanted::Named(_), Interface::Carrying(_)) => None,
                 (Wanted::ByAddress, _) => {
-                    let lists = |ips: &Vec<IpAddr>| {
-                        ips.iter().any(|ip| endpoint.addresses.contains(ip))
-                    };
+                    let lists =
+                        |ips: &Vec<IpAddr>| ips.iter().any(|ip| endpoint.addresses.contains(ip));
                     match (&addresses, interface) {
                         (Some(ips), _) if lists(ips) => Some(true),
                         (Some(_), Interface::Named(_)) => Some(false),
@@ -356,12 +373,12 @@ impl World {
         let governor = possible.get(chosen).copied().flatten();
         let name = match interface {
             Interface::Named(name) => Some(name.clone()),
-            Interface::Carrying(_) => governor.and_then(|at| {
-                match self.hosts.get(at).map(|h| &h.wanted) {
+            Interface::Carrying(_) => {
+                governor.and_then(|at| match self.hosts.get(at).map(|h| &h.wanted) {
                     Some(Wanted::Named(name)) => Some(name.clone()),
                     _ => None,
-                }
-            }),
+                })
+            }
         };
         (name, governor)
     }
