@@ -17,6 +17,7 @@ pub fn shrink(case: &Case, still: impl Fn(&Case) -> bool) -> Case {
             let smaller = without(&small, &pointer);
             let fits = smaller.and_then(|s| Some((read(&s)?, s)));
             if let Some((case, smaller)) = fits
+                && is_whole(&case)
                 && still(&case)
             {
                 small = smaller;
@@ -28,6 +29,13 @@ pub fn shrink(case: &Case, still: impl Fn(&Case) -> bool) -> Case {
 
 fn read(value: &Value) -> Option<Case> {
     serde_json::from_value(value.clone()).ok()
+}
+
+/// Whether the wires of every node that is a resource are known.
+fn is_whole(case: &Case) -> bool {
+    let nodes = case.resources.iter().filter(|r| r["kind"] == "Node");
+    let mut names = nodes.filter_map(|r| r["metadata"]["name"].as_str());
+    names.all(|name| case.topology.node(name).is_some())
 }
 
 fn size(value: &Value) -> usize {
@@ -71,12 +79,17 @@ fn collect(value: &Value, pointer: &str, found: &mut Vec<String>) {
 fn must_stay(pointer: &str) -> bool {
     let parts: Vec<&str> = pointer.split('/').skip(1).collect();
     match parts.as_slice() {
-        ["name" | "title" | "queries" | "resources" | "topology"] => true,
+        ["name" | "title" | "version" | "datastore" | "queries" | "resources" | "topology"] => true,
         ["topology", "nodes"] => true,
-        ["queries", _, field] => !["clientPort", "icmpType", "icmpCode"].contains(field),
+        // A node keeps its addresses and the interfaces that routes lead to.
+        ["topology", "nodes", _, "interfaces"] => true,
+        ["topology", "nodes", _, "interfaces", "eth1"] => false,
+        ["topology", "nodes", _, "interfaces", ..] => true,
+        ["queries", _, field] => !["sourcePort", "icmpType", "icmpCode"].contains(field),
         ["queries", ..] => true,
         ["resources", _, "apiVersion" | "kind" | "metadata"] => true,
         ["resources", _, "metadata", "name" | "namespace"] => true,
+        ["resources", _, "spec", "node" | "interfaceName"] => true,
         _ => false,
     }
 }

@@ -42,6 +42,9 @@ pub fn case(seed: u64) -> Case {
         "v3.33.0", "v3.33.0", "v3.33.0", "v3.32.1", "v3.31.2", "v3.30.4", "v3.29.5", "v3.28.2",
         "v3.24.1",
     ]);
+    let datastore = rng
+        .chance(25)
+        .then(|| rng.pick(&["native-v3", "crd-v1", "etcd"]).to_string());
     let mut cluster = Cluster {
         rng: &mut rng,
         flaws,
@@ -53,13 +56,6 @@ pub fn case(seed: u64) -> Case {
         pods: Vec::new(),
         services: Vec::new(),
     };
-    if version != "v3.33.0" {
-        cluster.add(
-            "ClusterInformation",
-            "default",
-            json!({"calicoVersion": version}),
-        );
-    }
     cluster.nodes();
     cluster.namespaces();
     cluster.workloads();
@@ -74,6 +70,8 @@ pub fn case(seed: u64) -> Case {
     Case {
         name: format!("seed-{seed}"),
         title: String::new(),
+        version: Some(version.to_owned()),
+        datastore,
         felix: cluster.felix,
         topology: cluster.wires,
         resources: cluster.resources,

@@ -235,11 +235,6 @@ impl Cluster<'_> {
             return rule;
         }
         // Names need no protocol, but one without ports forbids them.
-        if self.flawed(1) {
-            // No API lets this through, but stores hold it, and Felix takes it.
-            let lower = rule["action"].as_str().map(str::to_lowercase);
-            rule["action"] = json!(lower);
-        }
         if numbers && self.flawed(1) {
             rule["protocol"] = json!("tcp");
         }

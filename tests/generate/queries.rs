@@ -53,7 +53,7 @@ impl Cluster<'_> {
                 ])
                 .to_string(),
             port: None,
-            client_port: None,
+            source_port: None,
             icmp_type: None,
             icmp_code: None,
             direction: "end-to-end".into(),
@@ -72,23 +72,31 @@ impl Cluster<'_> {
                     query.icmp_code = Some(*self.rng.pick(&[0, 0, 1]));
                 }
             }
-            "112" => {
-                if self.rng.chance(20) {
-                    // IP in IP.
-                    query.protocol = "4".into();
-                }
-            }
+            "112" => {}
             _ => {
                 query.port = Some(*self.rng.pick(&PORTS));
                 if self.rng.chance(30) {
-                    query.client_port = Some(*self.rng.pick(&[22, 53, 1024, 8080, 40_001]));
-                }
-                if self.rng.chance(1) {
-                    (query.protocol, query.port) = ("UDP".into(), Some(4789));
+                    query.source_port = Some(*self.rng.pick(&[22, 53, 1024, 8080, 40_001]));
                 }
             }
         }
+        self.tunnel(&mut query);
         Some(query)
+    }
+
+    /// Now and then makes a question one about a tunnel packet, to a node at its own address.
+    fn tunnel(&mut self, query: &mut Query) {
+        let loops = query.from.ip.is_some_and(|ip| self.addresses.contains(&ip));
+        if loops || query.from.node == query.to.node || query.to.node.is_none() {
+            return;
+        }
+        if query.to.ip.is_none() && self.rng.chance(4) {
+            (query.protocol, query.port) = match self.rng.chance(50) {
+                true => ("UDP".into(), Some(4789)),
+                false => ("4".into(), None),
+            };
+            (query.source_port, query.icmp_type, query.icmp_code) = (None, None, None);
+        }
     }
 
     /// The node or the workload that an end is, where it is one.

@@ -78,6 +78,10 @@ impl Cluster<'_> {
     fn failsafe(&mut self) -> Value {
         let mut entry = json!({"port": self.rng.pick(&PORTS),
             "protocol": self.rng.pick(&["TCP", "TCP", "tcp", "UDP"])});
+        if self.flawed(1) {
+            // Felix does not start with such a thing.
+            entry["protocol"] = json!("SCTP");
+        }
         match self.rng.below(8) {
             0 | 1 => {
                 entry["net"] =

@@ -105,7 +105,8 @@ impl Cluster<'_> {
                 .iter()
                 .map(|a| format!("{a}/{}", if a.is_ipv6() { 128 } else { 32 }))
                 .collect();
-            let node = match self.rng.chance(2) {
+            let elsewhere = self.rng.chance(2);
+            let node = match elsewhere {
                 true => "elsewhere".to_owned(),
                 false => node,
             };
@@ -125,8 +126,11 @@ impl Cluster<'_> {
             }
             let object = self.add_in("WorkloadEndpoint", namespace, &name, spec);
             object["metadata"]["labels"] = json!(labels);
-            self.addresses.extend(&addresses);
-            self.pods.push((format!("{namespace}/{name}"), addresses));
+            // Where a workload of an unknown node is, nobody can say: it only fills sets.
+            if !elsewhere {
+                self.addresses.extend(&addresses);
+                self.pods.push((format!("{namespace}/{name}"), addresses));
+            }
         }
         accounts.sort_unstable();
         accounts.dedup();
@@ -212,11 +216,16 @@ impl Cluster<'_> {
     }
 
     fn profile_list(&mut self) -> Vec<String> {
+        let listed = |r: &Value| r["kind"] == "Namespace" && r["metadata"]["name"] == "prod";
+        let namespace = match self.resources.iter().any(listed) {
+            true => "kns.prod",
+            false => "missing",
+        };
         let known = [
             "projectcalico-default-allow",
             "open",
             "mixed",
-            "kns.prod",
+            namespace,
             "missing",
         ];
         match self.rng.below(10) {

@@ -52,17 +52,33 @@ impl Naive {
         let guess = Guess::default();
         let decision = self.walk(start, packet, &guess);
         let asked = guess.asked.take();
-        let Some(first) = asked.into_iter().next() else {
-            return decision;
-        };
-        let guess = Guess {
-            listed: true,
-            ..Guess::default()
-        };
-        if self.walk(start, packet, &guess).verdict == decision.verdict {
-            return decision;
+        let matters = |m: &Missing| self.matters(start, packet, m, &[], decision.verdict);
+        match asked.into_iter().find(matters) {
+            Some(missing) => unknown(missing),
+            None => decision,
         }
-        unknown(first)
+    }
+
+    /// Whether another verdict can come of a list, whatever those hold that are asked for next.
+    fn matters(
+        &self,
+        start: &Start,
+        packet: Packet,
+        missing: &Missing,
+        before: &[(Missing, bool)],
+        verdict: Verdict,
+    ) -> bool {
+        [true, false].into_iter().any(|listed| {
+            let mut guess = Guess {
+                listed: before.to_vec(),
+                ..Guess::default()
+            };
+            guess.listed.push((missing.clone(), listed));
+            let found = self.walk(start, packet, &guess).verdict;
+            let next = guess.asked.take();
+            let later = |m: &Missing| self.matters(start, packet, m, &guess.listed, verdict);
+            found != verdict || next.iter().any(later)
+        })
     }
 
     fn each_client_port(&self, packet: Packet) -> Vec<Packet> {
@@ -74,6 +90,7 @@ impl Naive {
         ports.dedup();
         let with = |port| Packet {
             source_port: Some(port),
+            guessed: true,
             ..packet
         };
         ports.into_iter().map(with).collect()
@@ -126,12 +143,8 @@ impl Naive {
     fn ends(&self, query: &Query) -> Result<(Start, Packet), Missing> {
         let from = self.who(&query.from)?;
         let to = self.who(&query.to)?;
-        // The family is the client's where it is known, or else that of the server's first address.
-        let wanted = match &from {
-            Who::Outside(ip) | Who::Node(_, Some(ip)) => Some(ip.is_ipv6()),
-            _ => None,
-        };
-        let fits = |ip: &IpAddr| wanted.is_none_or(|ipv6| ip.is_ipv6() == ipv6);
+        // The family is one that the client has.
+        let fits = |ip: &IpAddr| self.has_family(&from, query.from.ip, ip.is_ipv6());
         let destination = match (&to, query.to.ip) {
             (_, Some(ip)) => Some(ip),
             (Who::Outside(ip), _) => Some(*ip),
@@ -153,16 +166,39 @@ impl Naive {
         if source.is_ipv6() != destination.is_ipv6() {
             return Err(self.no_address(&to));
         }
+        // ICMP is that of the family.
+        let protocol = match protocol_number(&query.protocol).unwrap_or_default() {
+            1 | 58 if destination.is_ipv6() => 58,
+            1 | 58 => 1,
+            other => other,
+        };
         let icmp = query.icmp_type.map(|t| (t, query.icmp_code.unwrap_or(0)));
         let packet = Packet {
             source,
             destination,
-            protocol: protocol_number(&query.protocol).unwrap_or_default(),
-            source_port: query.client_port.filter(|_| query.port.is_some()),
+            protocol,
+            is_reply: false,
+            guessed: false,
+            source_port: query.source_port.filter(|_| query.port.is_some()),
             port: query.port,
             icmp,
         };
         Ok((start, packet))
+    }
+
+    fn has_family(&self, who: &Who, given: Option<IpAddr>, ipv6: bool) -> bool {
+        match (given, who) {
+            (Some(ip), _) => ip.is_ipv6() == ipv6,
+            (None, Who::Workload(place)) => {
+                let mut addresses = self.objects.workloads[*place].addresses.iter();
+                addresses.any(|ip| ip.is_ipv6() == ipv6)
+            }
+            (None, Who::Node(name, _)) => self
+                .wires
+                .node(name)
+                .is_none_or(|n| n.first(n.default_interface(), ipv6).is_some()),
+            (None, Who::Outside(_)) => true,
+        }
     }
 
     fn start(

@@ -13,6 +13,13 @@ pub struct Case {
     pub name: String,
     #[serde(default)]
     pub title: String,
+    /// The version of Calico; the newest one where it is not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The kind of store that the resources are read back from: `manifests`, `native-v3`, `crd-v1`
+    /// or `etcd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datastore: Option<String>,
     /// Settings of Felix on every node, above those of the resources.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub felix: Map<String, Value>,
@@ -79,7 +86,7 @@ pub struct Query {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub client_port: Option<u16>,
+    pub source_port: Option<u16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub icmp_type: Option<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

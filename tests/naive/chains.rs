@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use calicoctl_protect::calico::felix::{Direction, Failsafe};
-use calicoctl_protect::calico::{Action, PolicyType, Protocol, Version};
+use calicoctl_protect::calico::{Action, PolicyType, Protocol, ServerPort, Version};
 use calicoctl_protect::reach::{Missing, Purpose, Reason};
 
 use super::Naive;
@@ -20,11 +20,11 @@ pub enum End {
     Undecided,
 }
 
-/// What is taken for true where an input cannot be seen, and which inputs that was needed for.
+/// What is taken for true where an input cannot be seen: whether failsafe lists that something
+/// unreadable overrides hold the port, and in what order they were asked for.
 #[derive(Debug, Default)]
 pub struct Guess {
-    /// Whether a failsafe list that cannot be read holds the port.
-    pub listed: bool,
+    pub listed: Vec<(Missing, bool)>,
     pub asked: RefCell<Vec<Missing>>,
 }
 
@@ -178,24 +178,32 @@ impl Naive {
         if purpose == Purpose::Untracked {
             lists.push((other, packet.source_port));
         }
+        // Clients are not taken to use ports that happen to be failsafes: a guessed one, where a
+        // request comes from and a reply goes to, is not looked up.
+        if packet.guessed {
+            let guessed = if packet.is_reply { own } else { other };
+            lists.retain(|(list, _)| *list != guessed);
+        }
         for (list, port) in lists {
-            let Some((entries, source)) = self.felix.failsafes(node, list) else {
-                let missing = Missing::Failsafes {
-                    node: node.to_owned(),
-                    direction: list,
-                };
-                guess.asked.borrow_mut().push(missing.clone());
-                // The reason is never shown: it only matters where this leads.
-                if guess.listed && list == own {
-                    return End::Accept(Reason::Missing(missing));
-                }
-                continue;
+            let found = self.felix.failsafes(node, list);
+            let missing = Missing::Failsafes {
+                node: node.to_owned(),
+                direction: list,
             };
-            if let Some(entry) = entries.into_iter().find(|f| meets(f, port)) {
+            let mut entry = found.entries.into_iter().find(|f| meets(f, port));
+            // Felix has no failsafes but of TCP and UDP.
+            if found.hidden && [6, 17].contains(&packet.protocol) {
+                match guess.listed.iter().find(|(m, _)| *m == missing) {
+                    Some((_, true)) => entry = Some(Failsafe::any(ServerPort::tcp(0))),
+                    Some((_, false)) => entry = None,
+                    None => guess.asked.borrow_mut().push(missing),
+                }
+            }
+            if let Some(entry) = entry {
                 return End::Accept(Reason::Failsafe {
                     direction: list,
                     entry,
-                    source,
+                    source: found.source,
                 });
             }
         }

@@ -28,8 +28,38 @@ enum Found {
     },
 }
 
-/// A failsafe list in force, or the fact that it is set where nobody can read it.
-pub type Failsafes = Option<(Vec<Failsafe>, FailsafeSource)>;
+impl Found {
+    /// The failsafes in it. `None`: it cannot be seen; `Some(None)`: Felix cannot read it.
+    fn entries(&self) -> Option<Option<Vec<Failsafe>>> {
+        Some(match self {
+            Self::Environment { text, .. } => entries_of(text.as_ref()?),
+            Self::Annotation { text, .. } => entries_of(text),
+            Self::Field { value, .. } => {
+                let entries = value.as_array().map_or(&[][..], Vec::as_slice);
+                entries.iter().map(entry).collect()
+            }
+        })
+    }
+
+    fn source(self) -> FailsafeSource {
+        match self {
+            Self::Environment { source, .. } => source,
+            Self::Annotation {
+                configuration, key, ..
+            } => FailsafeSource::Annotation { configuration, key },
+            Self::Field { configuration, .. } => FailsafeSource::Field { configuration },
+        }
+    }
+}
+
+/// A failsafe list in force, where it comes from, and whether something that cannot be read
+/// stands above it.
+#[derive(Debug, Clone)]
+pub struct Failsafes {
+    pub entries: Vec<Failsafe>,
+    pub source: FailsafeSource,
+    pub hidden: bool,
+}
 
 /// Where settings come from.
 #[derive(Debug, Clone)]
@@ -51,31 +81,32 @@ impl Felix {
 
     /// The failsafe list in force on a node.
     pub fn failsafes(&self, node: &str, direction: Direction) -> Failsafes {
-        if let Some(Value::Array(entries)) = self.overrides.get(direction.field()) {
-            let entries = entries.iter().map(entry).collect();
-            let configuration = "default".into();
-            return Some((entries, FailsafeSource::Field { configuration }));
+        let mut layers = self.layers(node, direction.field());
+        let seen = layers.len();
+        layers.retain(|l| l.entries().is_some());
+        let hidden = layers.len() < seen;
+        match layers.into_iter().next() {
+            Some(found) => Failsafes {
+                entries: found.entries().flatten().unwrap_or_default(),
+                source: found.source(),
+                hidden,
+            },
+            None => Failsafes {
+                entries: self.built_in(direction),
+                source: FailsafeSource::BuiltIn,
+                hidden,
+            },
         }
-        match self.setting(node, direction.field()) {
-            None => Some((self.built_in(direction), FailsafeSource::BuiltIn)),
-            Some(Found::Environment { text, source }) => Some((entries_of(&text?), source)),
-            Some(Found::Annotation {
-                configuration,
-                key,
-                text,
-            }) => {
-                let source = FailsafeSource::Annotation { configuration, key };
-                Some((entries_of(&text), source))
-            }
-            Some(Found::Field {
-                configuration,
-                value,
-            }) => {
-                let entries = value.as_array().map(|a| a.iter().map(entry).collect());
-                let source = FailsafeSource::Field { configuration };
-                Some((entries.unwrap_or_default(), source))
-            }
-        }
+    }
+
+    /// Whether some entry of some list is such that Felix on a node does not run. It reads all
+    /// layers, also those that others stand above.
+    pub fn stops(&self, node: &str) -> bool {
+        let lists = [Direction::Inbound, Direction::Outbound];
+        lists.into_iter().any(|list| {
+            let layers = self.layers(node, list.field());
+            layers.iter().any(|l| l.entries() == Some(None))
+        })
     }
 
     fn built_in(&self, direction: Direction) -> Vec<Failsafe> {
@@ -115,10 +146,20 @@ impl Felix {
     /// The layer that decides a setting: environment, the node's own configuration, the oldest
     /// that selects the node, the one for all.
     fn setting(&self, node: &str, field: &str) -> Option<Found> {
-        self.environment(field)
-            .or_else(|| self.in_configuration(&format!("node.{node}"), field))
-            .or_else(|| self.in_scoped(node, field))
-            .or_else(|| self.in_configuration("default", field))
+        self.layers(node, field).into_iter().next()
+    }
+
+    /// All layers that hold a setting for a node, the highest first.
+    fn layers(&self, node: &str, field: &str) -> Vec<Found> {
+        [
+            self.environment(field),
+            self.in_configuration(&format!("node.{node}"), field),
+            self.in_scoped(node, field),
+            self.in_configuration("default", field),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     fn in_scoped(&self, node: &str, field: &str) -> Option<Found> {
@@ -260,48 +301,44 @@ impl Felix {
     }
 }
 
-/// An entry of a list field.
-fn entry(value: &Value) -> Failsafe {
+/// An entry of a list field; `None`: Felix cannot read it and stops.
+fn entry(value: &Value) -> Option<Failsafe> {
     let port = at(value, "/port")
         .as_u64()
         .and_then(|p| u16::try_from(p).ok());
-    failsafe(
-        text(value, "/protocol"),
-        port,
-        Some(text(value, "/net")).filter(|n| !n.is_empty()),
-    )
+    let remote = Some(text(value, "/net")).filter(|n| !n.is_empty());
+    failsafe(text(value, "/protocol"), port?, remote)
 }
 
 /// The entries of the text form: `port`, `protocol:port` or `protocol:net:port`.
-fn entries_of(text: &str) -> Vec<Failsafe> {
+fn entries_of(text: &str) -> Option<Vec<Failsafe>> {
     if text.eq_ignore_ascii_case("none") {
-        return Vec::new();
+        return Some(Vec::new());
     }
     let items = text.split(',').map(str::trim).filter(|i| !i.is_empty());
-    items
-        .map(|item| {
-            let (head, port) = item.rsplit_once(':').unwrap_or(("tcp", item));
-            let (protocol, net) = match head.split_once(':') {
-                Some((protocol, net)) => (protocol, Some(net.trim_matches(['[', ']']))),
-                None => (head, None),
-            };
-            failsafe(protocol, port.parse().ok(), net)
-        })
-        .collect()
+    let read = |item: &str| {
+        let (head, port) = item.rsplit_once(':').unwrap_or(("tcp", item));
+        let (protocol, net) = match head.split_once(':') {
+            Some((protocol, net)) => (protocol, Some(net.trim_matches(['[', ']']))),
+            None => (head, None),
+        };
+        failsafe(protocol, port.parse().ok()?, net)
+    };
+    items.map(read).collect()
 }
 
-/// Cases never hold entries that stop Felix, so that an unreadable one is a fault of the test.
-fn failsafe(protocol: &str, port: Option<u16>, remote: Option<&str>) -> Failsafe {
+fn failsafe(protocol: &str, port: u16, remote: Option<&str>) -> Option<Failsafe> {
     let transport = match protocol.to_lowercase().as_str() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
-        other => panic!("failsafe of protocol `{other}` in a case"),
+        _ => return None,
     };
-    Failsafe {
-        port: ServerPort {
-            transport,
-            port: port.expect("a failsafe has a port"),
-        },
-        net: remote.map(|n| net(n).expect("a failsafe's net is one")),
-    }
+    let net = match remote {
+        Some(text) => Some(net(text)?),
+        None => None,
+    };
+    Some(Failsafe {
+        port: ServerPort { transport, port },
+        net,
+    })
 }

@@ -32,16 +32,10 @@ pub struct Naive {
     version: Version,
 }
 
-/// The version of Calico that a case's ClusterInformation states, or the newest.
+/// The version of Calico that a case states, or the newest.
 pub fn version_of(case: &Case) -> Version {
-    let stated = case
-        .resources
-        .iter()
-        .find(|r| objects::is(r, "ClusterInformation"))
-        .map(|r| json::text(r, "/spec/calicoVersion"));
-    stated
-        .and_then(|v| v.parse().ok())
-        .unwrap_or(Version::NEWEST)
+    let stated = case.version.as_ref().map(|v| v.parse().expect("a version"));
+    stated.unwrap_or(Version::NEWEST)
 }
 
 impl Naive {
@@ -49,7 +43,7 @@ impl Naive {
         let version = version_of(case);
         let reading = Reading {
             version,
-            raw: false,
+            raw: !matches!(case.datastore.as_deref(), None | Some("manifests")),
         };
         Self {
             wires: case.topology.clone(),

@@ -23,6 +23,10 @@ pub struct Packet {
     pub destination: IpAddr,
     pub protocol: u8,
     pub source_port: Option<u16>,
+    /// Whether it goes back to the client.
+    pub is_reply: bool,
+    /// Whether the client's port is only a guess.
+    pub guessed: bool,
     pub port: Option<u16>,
     pub icmp: Option<(u8, u8)>,
 }
@@ -39,6 +43,7 @@ impl Packet {
             destination: self.source,
             source_port: self.port,
             port: self.source_port,
+            is_reply: !self.is_reply,
             ..*self
         }
     }
@@ -401,10 +406,15 @@ impl Rule {
                 .matches(self, packet, destination, packet.port, sets)
     }
 
-    /// Values of the client's port at which the rule may begin or cease to match.
+    /// Values of the client's port at which the rule may begin or cease to match: as the source
+    /// of a request, or as the destination of the reply to an untracked one.
     pub fn client_ports(&self, sets: &Sets) -> Vec<u16> {
         let mut edges = Vec::new();
-        for port in self.source.ports.iter().chain(&self.source.not_ports) {
+        let sides = [&self.source, &self.destination];
+        for port in sides
+            .iter()
+            .flat_map(|s| s.ports.iter().chain(&s.not_ports))
+        {
             match port {
                 Port::Range(low, high) => edges.extend([
                     *low,

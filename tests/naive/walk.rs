@@ -98,10 +98,14 @@ impl<'a> Walk<'a> {
     }
 
     fn node(&mut self, name: &str) -> Result<&'a Node, Stop> {
-        if let Some(node) = self.naive.wires.node(name) {
-            return Ok(node);
-        }
-        let missing = Missing::Node { node: name.into() };
+        let missing = match self.naive.wires.node(name) {
+            Some(node) if !self.naive.felix.stops(name) => return Ok(node),
+            Some(_) => Missing::FelixStopped {
+                node: name.into(),
+                problem: String::new(),
+            },
+            None => Missing::Node { node: name.into() },
+        };
         self.steps.push(Step {
             node: name.to_owned(),
             interface: None,
@@ -122,23 +126,11 @@ impl<'a> Walk<'a> {
         accepts: bool,
         reason: Reason,
     ) -> Result<(), Stop> {
-        self.push(node, interface, None, None, accepts, reason)
-    }
-
-    fn push(
-        &mut self,
-        node: &Node,
-        interface: &str,
-        endpoint: Option<&Endpoint>,
-        chain: Option<Chain>,
-        accepts: bool,
-        reason: Reason,
-    ) -> Result<(), Stop> {
         self.steps.push(Step {
             node: node.name.clone(),
             interface: Some(interface.to_owned()),
-            endpoint: endpoint.map(|e| e.id.clone()),
-            chain,
+            endpoint: None,
+            chain: None,
             reply: false,
             effect: if accepts {
                 Effect::Accept
@@ -229,15 +221,14 @@ impl<'a> Walk<'a> {
             } else {
                 Reason::OwnPod
             };
-            let endpoint = Some(&workload.endpoint).filter(|_| !off);
-            self.push(node, &workload.interface, endpoint, None, true, reason)?;
+            self.note(node, &workload.interface, true, reason)?;
             return Ok(None);
         }
         let out = interface(&way).unwrap_or_default();
         if off {
             self.note(node, &out, true, Reason::Ipv6NotPoliced)?;
         } else if done {
-            self.note(node, &out, true, Reason::AlreadyAccepted)?;
+            // Accepted in the raw table already.
         } else if naive.tunnel_to_known(node, &packet) {
             self.note(node, &out, true, Reason::TunnelOfKnownNode)?;
         } else if let Some(host) = naive.objects.governor(node, &out) {
@@ -267,7 +258,10 @@ impl<'a> Walk<'a> {
         let packet = naive.snat(node, out, packet);
         let to = match naive.workload_at(packet.destination) {
             Some(workload) => Some(self.node(&workload.node)?),
-            None => naive.node_at(packet.destination),
+            None => match naive.node_at(packet.destination) {
+                Some(to) => Some(self.node(&to.name)?),
+                None => None,
+            },
         };
         let Some(to) = to else {
             return Ok(None);
@@ -304,7 +298,11 @@ impl<'a> Walk<'a> {
                 done = self.pre_dnat(node, arrived_on, &packet)?;
             }
         }
-        let packet = naive.dnat(node, "PREROUTING", packet);
+        // What comes over the loopback interface has had its destination looked up on its way out.
+        let packet = match arrived_on {
+            "lo" => packet,
+            _ => naive.dnat(node, "PREROUTING", packet),
+        };
         match naive.way(node, packet.destination) {
             Way::Loopback if off => {
                 self.note(node, arrived_on, true, Reason::Ipv6NotPoliced)?;
@@ -361,7 +359,11 @@ impl<'a> Walk<'a> {
         let naive = self.naive;
         if naive.is_tunnel(packet) {
             let known = naive.is_known_node(packet.source);
-            return self.note(node, arrived_on, known, Reason::TunnelOfKnownNode);
+            let reason = match known {
+                true => Reason::TunnelOfKnownNode,
+                false => Reason::TunnelOfUnknownNode,
+            };
+            return self.note(node, arrived_on, known, reason);
         }
         let accepts = naive.kernel_accepts("hostInputPolicy");
         if naive.takes_node_port_as_forwarded(packet) {
@@ -389,7 +391,7 @@ impl<'a> Walk<'a> {
             return self.note(node, arrived_on, accepted, reason);
         }
         if done {
-            return self.note(node, arrived_on, true, Reason::AlreadyAccepted);
+            return Ok(());
         }
         if let Some(host) = naive.objects.governor(node, arrived_on) {
             let chain = (Ingress, Purpose::Normal);
@@ -411,15 +413,9 @@ impl<'a> Walk<'a> {
         workload: &Workload,
         packet: &Packet,
     ) -> Result<(), Stop> {
-        let chain = Chain {
-            purpose: Purpose::Normal,
-            direction: Egress,
-        };
         let endpoint = &workload.endpoint;
         if self.naive.forbids_tunnel(node, packet) {
-            let reason = Reason::TunnelFromWorkload;
-            let (endpoint, chain) = (Some(endpoint), Some(chain));
-            return self.push(node, &workload.interface, endpoint, chain, false, reason);
+            return self.note(node, &workload.interface, false, Reason::TunnelFromWorkload);
         }
         let chain = (Egress, Purpose::Normal);
         self.chain(node, &workload.interface, endpoint, chain, packet)?;
@@ -466,7 +462,7 @@ impl<'a> Walk<'a> {
 
     /// Untracked policy has no memory: it must let the reply through as well, at each end.
     fn replies(&mut self) -> Result<(), Stop> {
-        for open in std::mem::take(&mut self.untracked).into_iter().rev() {
+        for open in std::mem::take(&mut self.untracked) {
             let direction = match open.direction {
                 Ingress => Egress,
                 Egress => Ingress,
@@ -479,6 +475,7 @@ impl<'a> Walk<'a> {
             if end? == End::Undecided {
                 last.effect = Effect::Drop;
                 last.reason = Reason::UntrackedReply;
+                (last.endpoint, last.chain) = (None, None);
                 return Err(Stop::Dropped);
             }
         }
