@@ -120,20 +120,7 @@ impl Rule {
         if !self.is_for(packet.is_ipv6()) || !self.protocol_matches(packet) {
             return None;
         }
-        let (near, near_port, far, far_port) = match packet.far {
-            Far::Source => (
-                &self.destination,
-                packet.destination_port,
-                &self.source,
-                packet.source_port,
-            ),
-            Far::Destination => (
-                &self.source,
-                packet.source_port,
-                &self.destination,
-                packet.destination_port,
-            ),
-        };
+        let [(near, near_port), (far, far_port)] = self.sides(packet);
         // What costs nothing first: most rules are about other ports.
         if known_port_excludes(near, near_port) || known_port_excludes(far, far_port) {
             return None;
@@ -146,33 +133,32 @@ impl Rule {
         self.icmp_matches(packet, context).then_some(matched)
     }
 
-    /// Whether the near end fits its side of the rule, where the rule looks at that address at
-    /// all and may match the packet otherwise.
-    pub fn fits_near(&self, packet: &Packet, context: &mut Context<'_, '_>) -> Option<bool> {
-        let (near, port, far, far_port) = match packet.far {
-            Far::Source => (
-                &self.destination,
-                packet.destination_port,
-                &self.source,
-                packet.source_port,
-            ),
-            Far::Destination => (
-                &self.source,
-                packet.source_port,
-                &self.destination,
-                packet.destination_port,
-            ),
-        };
-        let may = near.looks_at_address()
+    /// Whether the rule looks at the address of the near end and may match the packet.
+    pub fn looks_at_near(&self, packet: &Packet) -> bool {
+        let [(near, port), (far, far_port)] = self.sides(packet);
+        near.looks_at_address()
             && self.is_for(packet.is_ipv6())
             && self.protocol_matches(packet)
             && !known_port_excludes(near, port)
-            && !known_port_excludes(far, far_port);
-        may.then(|| {
-            let here = One(Some(packet.near));
-            near.matching(port, packet.transport(), &here, context)
-                .is_some()
-        })
+            && !known_port_excludes(far, far_port)
+    }
+
+    /// Whether the near end fits its side of the rule.
+    pub fn fits_near(&self, packet: &Packet, context: &mut Context<'_, '_>) -> bool {
+        let [(near, port), _] = self.sides(packet);
+        let here = One(Some(packet.near));
+        near.matching(port, packet.transport(), &here, context)
+            .is_some()
+    }
+
+    /// The near and the far side, each with the packet's port there.
+    fn sides(&self, packet: &Packet) -> [(&Side, Option<Port>); 2] {
+        let source = (&self.source, packet.source_port);
+        let destination = (&self.destination, packet.destination_port);
+        match packet.far {
+            Far::Source => [destination, source],
+            Far::Destination => [source, destination],
+        }
     }
 
     fn protocol_matches(&self, packet: &Packet) -> bool {

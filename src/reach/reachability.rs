@@ -12,6 +12,7 @@ use super::missing::Missing;
 use super::oracle::{Oracle, Outcome, explore};
 use super::packet::{Context, Packet};
 use super::policies::Policy;
+use super::rule::Rule;
 use super::sources::{One, Sources};
 use super::topology::{DnatChain, LOOPBACK};
 use super::verdict::{Decision, Effect, Purpose, Reason, Step, Verdict};
@@ -99,9 +100,10 @@ impl World {
         let traffic = traffic.into();
         let mut known: HashMap<ClassKey<'_>, usize> = HashMap::new();
         let mut classes: Vec<Class> = Vec::new();
+        let mut near = NearRules::new();
         for (at, place) in places.iter().enumerate() {
             let packet = Packet::request(place.address, traffic);
-            let key = self.class_key(place, &packet);
+            let key = self.class_key(place, &packet, &mut near);
             let found = known.get(&key).and_then(|at| classes.get_mut(*at));
             if let Some(class) = found {
                 class.places.push(at);
@@ -249,25 +251,30 @@ impl World {
     }
 
     /// What decides at a place.
-    fn class_key<'w>(&'w self, place: &Place, packet: &Packet) -> ClassKey<'w> {
-        let alone = |name: String| ClassKey {
-            alone: Some((name, place.address)),
+    fn class_key<'w>(
+        &'w self,
+        place: &Place,
+        packet: &Packet,
+        near: &mut NearRules<'w>,
+    ) -> ClassKey<'w> {
+        let alone = || ClassKey {
+            alone: Some(place.clone()),
             ..ClassKey::default()
         };
         let Some(node) = self.node(&place.node) else {
-            return alone(place.node.clone());
+            return alone();
         };
         let interface = place.interface(node);
         let own_class = matches!(interface, Interface::Carrying(_))
             || !node.has(place.address)
             || self.routes.may_translate(node, packet);
         if own_class {
-            return alone(format!("{}/{:?}", place.node, place.interface));
+            return alone();
         }
         let mut oracle = Oracle::default();
         let gate = self.gate(node, &interface, packet, &mut oracle);
         if oracle.was_asked() {
-            return alone(format!("{}/{:?}", place.node, place.interface));
+            return alone();
         }
         let kind = |at: Option<usize>| {
             let endpoint = self.host_endpoint(at?)?;
@@ -282,15 +289,18 @@ impl World {
             is_specific: gate.specific.is_some(),
             wildcard: kind(gate.wildcard),
             exempt: gate.exempt,
-            near: self.signature(node, &gate, packet),
+            near: self.signature(node, &gate, packet, near),
         }
     }
 
     /// Which rules that look at the server's address it fits, of those that the packet may meet.
-    fn signature(&self, node: &Node, gate: &Gate, packet: &Packet) -> Vec<bool> {
-        let governors = [gate.governor(), gate.wildcard];
-        let groups = governors.into_iter().flatten();
-        let groups = groups.filter_map(|at| self.host_endpoint(at).map(|h| h.group));
+    fn signature<'w>(
+        &'w self,
+        node: &Node,
+        gate: &Gate,
+        packet: &Packet,
+        near: &mut NearRules<'w>,
+    ) -> Vec<bool> {
         let reply = packet.reply();
         let mut oracle = Oracle::default();
         let mut context = Context {
@@ -299,22 +309,46 @@ impl World {
             oracle: &mut oracle,
         };
         let mut fits = Vec::new();
-        let hosts = governors.into_iter().flatten();
-        let hosts = hosts.filter_map(|at| self.host_endpoint(at));
-        for profile in hosts.flat_map(|h| &h.profiles) {
-            let rules = self.profile(profile).map(|p| p.rules(PolicyType::Ingress));
-            for rule in rules.unwrap_or_default() {
-                fits.extend(rule.fits_near(packet, &mut context));
-            }
-        }
-        for policy in groups.flat_map(|g| self.policies_of(g)) {
-            for (direction, packet) in asked(policy, packet, &reply) {
-                for rule in policy.rules(direction).unwrap_or_default() {
-                    fits.extend(rule.fits_near(packet, &mut context));
-                }
+        let governors = [gate.governor(), gate.wildcard];
+        for at in governors.into_iter().flatten() {
+            let Some(endpoint) = self.host_endpoint(at) else {
+                continue;
+            };
+            let selection = self.selection_of(endpoint.group);
+            let key = (selection, endpoint.profiles.as_slice(), packet.is_ipv6());
+            let rules = near
+                .entry(key)
+                .or_insert_with(|| self.near_rules(at, packet));
+            for (rule, is_reply) in rules {
+                let packet = if *is_reply { &reply } else { packet };
+                fits.push(rule.fits_near(packet, &mut context));
             }
         }
         fits
+    }
+
+    /// The rules of an endpoint that look at the server's address and may match the packet, and
+    /// whether they are for its reply.
+    fn near_rules(&self, endpoint: usize, packet: &Packet) -> Vec<(&Rule, bool)> {
+        let Some(endpoint) = self.host_endpoint(endpoint) else {
+            return Vec::new();
+        };
+        let reply = packet.reply();
+        let mut found = Vec::new();
+        for policy in self.policies_of(endpoint.group) {
+            for (direction, packet) in asked(policy, packet, &reply) {
+                let rules = policy.rules(direction).unwrap_or_default().iter();
+                let is_reply = direction == PolicyType::Egress;
+                let looking = rules.filter(|rule| rule.looks_at_near(packet));
+                found.extend(looking.map(|rule| (rule, is_reply)));
+            }
+        }
+        for profile in endpoint.profiles.iter().filter_map(|p| self.profile(p)) {
+            let rules = profile.rules(PolicyType::Ingress).iter();
+            let looking = rules.filter(|rule| rule.looks_at_near(packet));
+            found.extend(looking.map(|rule| (rule, false)));
+        }
+        found
     }
 }
 
@@ -341,11 +375,14 @@ impl Place {
 /// Policies and profiles of an endpoint, as far as they decide.
 type Kind<'w> = (usize, &'w [String]);
 
+/// For endpoints of equal policy: the rules that tell their addresses apart.
+type NearRules<'w> = HashMap<(usize, &'w [String], bool), Vec<(&'w Rule, bool)>>;
+
 /// Places with equal keys have equal answers.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 struct ClassKey<'w> {
     /// Set for a place that is a class of its own.
-    alone: Option<(String, IpAddr)>,
+    alone: Option<Place>,
     ipv6: bool,
     settings: usize,
     governor: Option<Kind<'w>>,

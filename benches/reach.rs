@@ -1,0 +1,148 @@
+//! How long proofs take, by the size of the cluster. Run with `cargo bench --bench reach`; the name
+//! of a size (`small`, `large`, `growth`) as an argument runs it alone.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a benchmark of generated input, which prints what it measured"
+)]
+
+#[path = "../tests/support/generate.rs"]
+mod generate;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use calicoctl_protect::calico::ServerPort;
+use calicoctl_protect::reach::{Connection, Party, Place, Verdict, World};
+use generate::Size;
+
+const SMALL: Size = Size {
+    hosts: 100,
+    servers: 20,
+    policies: 100,
+    addresses: 2_500,
+};
+const LARGE: Size = Size {
+    hosts: 5_000,
+    servers: 20,
+    policies: 10_000,
+    addresses: 250_000,
+};
+
+fn main() {
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| !a.starts_with('-'))
+        .collect();
+    let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
+    println!(
+        "{:>7} {:>8} {:>9} | {:>9} {:>9} {:>9} | {:>7} {:>7} | {:>10} | {:>8}",
+        "hosts",
+        "policies",
+        "addresses",
+        "model",
+        "proof",
+        "both",
+        "classes",
+        "pieces",
+        "explain",
+        "peak MB"
+    );
+    if wants("small") {
+        measure(SMALL);
+    }
+    if wants("growth") {
+        for hosts in [500, 5_000, 50_000] {
+            measure(Size { hosts, ..LARGE });
+        }
+    } else if wants("large") {
+        measure(LARGE);
+    }
+}
+
+/// The best of a few runs.
+fn best<T>(runs: u32, mut run: impl FnMut() -> T) -> (T, Duration) {
+    let mut best: Option<(T, Duration)> = None;
+    for _ in 0..runs {
+        let start = Instant::now();
+        let made = run();
+        let took = start.elapsed();
+        if best.as_ref().is_none_or(|(_, known)| took < *known) {
+            best = Some((made, took));
+        }
+    }
+    best.unwrap()
+}
+
+fn measure(size: Size) {
+    let snapshot = generate::cluster(size);
+    let before = peak();
+    let (world, model) = best(3, || World::from_snapshot(&snapshot));
+    // Sets are worked out when they are first looked at: each run has a model of its own.
+    let mut proof = Duration::MAX;
+    let (mut classes, mut pieces) = (0, 0);
+    for _ in 0..3 {
+        let fresh = World::from_snapshot(&snapshot);
+        let start = Instant::now();
+        (classes, pieces) = prove(&fresh, size);
+        proof = proof.min(start.elapsed());
+    }
+    let questions = 200;
+    let ((), explain) = best(3, || {
+        for at in 0..questions {
+            black_box(world.explain(&question(size, at)));
+        }
+    });
+    println!(
+        "{:>7} {:>8} {:>9} | {:>9.2?} {:>9.2?} {:>9.2?} | {classes:>7} {pieces:>7} | {:>10.2?} | {:>8} (snapshot {before})",
+        size.hosts,
+        size.policies,
+        size.addresses,
+        model,
+        proof,
+        model + proof,
+        explain / questions,
+        peak(),
+    );
+}
+
+/// Who reaches each server on each of its hosts, by its address and over loopback.
+fn prove(world: &World, size: Size) -> (usize, usize) {
+    let (mut classes, mut pieces) = (0, 0);
+    for server in 0..size.servers {
+        let hosts = generate::hosts_of(size, server);
+        let places: Vec<Place> = hosts
+            .flat_map(|h| world.places(&generate::host(h)))
+            .collect();
+        let port = ServerPort::tcp(generate::port(server));
+        for class in world.classes(&places, port) {
+            classes += 1;
+            pieces += class.reachability.pieces.len();
+            assert!(class.reachability.with(Verdict::Unproven).is_empty());
+        }
+    }
+    (classes, pieces)
+}
+
+fn question(size: Size, at: u32) -> Connection {
+    let server = at % size.servers;
+    let to = generate::hosts_of(size, server)
+        .nth(at as usize % 5)
+        .unwrap();
+    let from = (at * 7919) % size.hosts;
+    Connection::to_port(
+        Party::node(generate::host(from)),
+        Party::node(generate::host(to)),
+        ServerPort::tcp(generate::port(server)),
+    )
+}
+
+/// The most memory that the process had at any time, in megabytes.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"));
+    let number = line.and_then(|l| l.split_whitespace().nth(1));
+    number.and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) / 1024
+}
