@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use calicoctl_protect::calico::PolicyType::{Egress, Ingress};
-use calicoctl_protect::reach::{Decision, Effect, Missing, Reason, Step, Verdict};
+use calicoctl_protect::reach::{Decision, Effect, Missing, Purpose, Reason, Step, Verdict};
 
 use super::Naive;
 use super::case::{End, Query};
@@ -82,12 +82,18 @@ impl Naive {
     }
 
     fn each_client_port(&self, packet: Packet) -> Vec<Packet> {
-        let mut ports = vec![SOME_CLIENT_PORT];
-        ports.extend(
-            self.rules()
-                .flat_map(|r| r.client_ports(&self.objects.sets)),
-        );
+        // Rules see the port where a request comes from, untracked ones also where a reply goes.
+        let mut ports: Vec<u16> = self
+            .rules()
+            .flat_map(|r| r.source_ports(&self.objects.sets))
+            .chain(
+                self.untracked_rules()
+                    .flat_map(|r| r.ports(&self.objects.sets)),
+            )
+            .collect();
+        ports.sort_unstable();
         ports.dedup();
+        ports.insert(0, SOME_CLIENT_PORT);
         let with = |port| Packet {
             source_port: Some(port),
             guessed: true,
@@ -111,6 +117,12 @@ impl Naive {
         let of_policies = policies.flat_map(|p| p.rules(Ingress).iter().chain(p.rules(Egress)));
         let profiles = self.objects.profiles.values();
         of_policies.chain(profiles.flat_map(|p| p.ingress.iter().chain(&p.egress)))
+    }
+
+    fn untracked_rules(&self) -> impl Iterator<Item = &Rule> {
+        let policies = self.tiers.iter().flat_map(|t| &t.policies);
+        let untracked = policies.filter(|p| p.is_for(Purpose::Untracked));
+        untracked.flat_map(|p| p.rules(Ingress).iter().chain(p.rules(Egress)))
     }
 
     fn who(&self, end: &End) -> Result<Who, Missing> {

@@ -67,15 +67,18 @@ pub struct Felix {
     version: Version,
     /// Settings that stand above all layers.
     pub overrides: Map<String, Value>,
+    /// The resources that settings stand in.
     resources: Vec<Value>,
 }
 
 impl Felix {
     pub fn read(resources: &[Value], overrides: &Map<String, Value>, version: Version) -> Self {
+        let kinds = ["FelixConfiguration", "Node", "DaemonSet", "ConfigMap"];
+        let holds = |r: &&Value| kinds.contains(&text(r, "/kind"));
         Self {
             version,
             overrides: overrides.clone(),
-            resources: resources.to_vec(),
+            resources: resources.iter().filter(holds).cloned().collect(),
         }
     }
 

@@ -6,9 +6,20 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::Value;
 
-/// The value at a JSON pointer; null where there is none.
+/// The value at a JSON pointer through objects; null where there is none.
 pub fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
-    value.pointer(pointer).unwrap_or(&Value::Null)
+    let mut found = value;
+    for name in pointer.split('/').skip(1) {
+        let next = match name.contains('~') {
+            true => found.get(name.replace("~1", "/")),
+            false => found.get(name),
+        };
+        found = match next {
+            Some(next) => next,
+            None => return &Value::Null,
+        };
+    }
+    found
 }
 
 /// The text at a JSON pointer; empty where there is none.

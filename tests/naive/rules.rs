@@ -281,6 +281,22 @@ impl Side {
         !self.ports.is_empty() || !self.not_ports.is_empty()
     }
 
+    fn edges(&self, sets: &Sets) -> Vec<u16> {
+        let mut edges = Vec::new();
+        for port in self.ports.iter().chain(&self.not_ports) {
+            match port {
+                Port::Range(low, high) => edges.extend([
+                    *low,
+                    *high,
+                    low.saturating_sub(1).max(1),
+                    high.saturating_add(1),
+                ]),
+                Port::Named(name) => edges.extend(sets.ports_named(name)),
+            }
+        }
+        edges
+    }
+
     fn all_ports_are_named(&self) -> bool {
         let named = |p: &Port| matches!(p, Port::Named(_));
         self.ports.iter().chain(&self.not_ports).all(named)
@@ -406,25 +422,15 @@ impl Rule {
                 .matches(self, packet, destination, packet.port, sets)
     }
 
-    /// Values of the client's port at which the rule may begin or cease to match: as the source
-    /// of a request, or as the destination of the reply to an untracked one.
-    pub fn client_ports(&self, sets: &Sets) -> Vec<u16> {
-        let mut edges = Vec::new();
-        let sides = [&self.source, &self.destination];
-        for port in sides
-            .iter()
-            .flat_map(|s| s.ports.iter().chain(&s.not_ports))
-        {
-            match port {
-                Port::Range(low, high) => edges.extend([
-                    *low,
-                    *high,
-                    low.saturating_sub(1).max(1),
-                    high.saturating_add(1),
-                ]),
-                Port::Named(name) => edges.extend(sets.ports_named(name)),
-            }
-        }
+    /// Values of the source port at which the rule may begin or cease to match.
+    pub fn source_ports(&self, sets: &Sets) -> Vec<u16> {
+        self.source.edges(sets)
+    }
+
+    /// Values of any port at which the rule may begin or cease to match.
+    pub fn ports(&self, sets: &Sets) -> Vec<u16> {
+        let mut edges = self.source.edges(sets);
+        edges.extend(self.destination.edges(sets));
         edges
     }
 
