@@ -46,29 +46,11 @@ fn the_evaluators_agree_on_random_clusters() {
 }
 
 #[test]
-fn timing() {
-    use compare::Evaluator;
-    let t = std::time::Instant::now();
-    let cases: Vec<_> = (0..300).map(generate::case).collect();
-    println!("generate {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    let naive: Vec<_> = cases.iter().map(naive::Naive::new).collect();
-    println!("naive new {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    for (c, n) in cases.iter().zip(&naive) {
-        for q in &c.queries {
-            n.decide(q);
-        }
-    }
-    println!("naive decide {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    let worlds: Vec<World> = cases.iter().map(World::of).collect();
-    println!("engine of {:?}", t.elapsed());
-    let t = std::time::Instant::now();
-    for (c, n) in cases.iter().zip(&worlds) {
-        for q in &c.queries {
-            Evaluator::decide(n, q);
-        }
-    }
-    println!("engine decide {:?}", t.elapsed());
+fn sets_of_sources_agree_with_single_sources_on_random_clusters() {
+    let seed = number("CALICOCTL_PROTECT_DIFFERENTIAL_SEED", 0);
+    let cases = number("CALICOCTL_PROTECT_DIFFERENTIAL_CASES", 2_000);
+    let outcome = compare::run_symbolic(seed, cases);
+    println!("{}", outcome.count);
+    let found = outcome.differences;
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
 }

@@ -2,13 +2,14 @@
 
 mod engine;
 mod shrink;
+mod symbolic;
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use calicoctl_protect::reach::{Decision, Missing, Reason, Step, Verdict};
 
-use crate::generate::{self, Count};
+use crate::generate::{self, Count, Rng};
 use crate::naive::Naive;
 use crate::naive::case::{Case, Query};
 
@@ -39,8 +40,22 @@ pub struct Outcome {
 /// How many differences a run looks for before it stops.
 const ENOUGH: usize = 5;
 
-/// Asks both evaluators about the clusters of a range of seeds, on all processors.
+/// Asks both evaluators about the clusters of a range of seeds.
 pub fn run<E: Evaluator>(seed: u64, cases: u64) -> Outcome {
+    each(seed, cases, |case, _, outcome| one::<E>(case, outcome))
+}
+
+/// Asks for the sources that are let in at a place of each cluster, and for single ones of them.
+pub fn run_symbolic(seed: u64, cases: u64) -> Outcome {
+    each(seed, cases, |case, seed, outcome| {
+        outcome.count.clusters += 1;
+        let found = symbolic::check(case, &mut Rng::new(!seed), &mut outcome.count);
+        outcome.differences.extend(found);
+    })
+}
+
+/// Does something with the clusters of a range of seeds, on all processors.
+fn each(seed: u64, cases: u64, look: impl Fn(&Case, u64, &mut Outcome) + Sync) -> Outcome {
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
@@ -50,7 +65,8 @@ pub fn run<E: Evaluator>(seed: u64, cases: u64) -> Outcome {
             if number >= cases || outcome.differences.len() >= ENOUGH {
                 return outcome;
             }
-            one::<E>(&generate::case(seed.wrapping_add(number)), &mut outcome);
+            let seed = seed.wrapping_add(number);
+            look(&generate::case(seed), seed, &mut outcome);
         }
     };
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
@@ -95,16 +111,19 @@ fn one<E: Evaluator>(case: &Case, outcome: &mut Outcome) {
 /// runs led to it.
 fn same(a: &Decision, b: &Decision) -> bool {
     match (a.verdict, b.verdict) {
-        (Verdict::Unproven, Verdict::Unproven) => match (a.reason(), b.reason()) {
-            // The naive one does not say what it is that stops Felix.
-            (Some(Reason::Missing(a)), Some(Reason::Missing(b))) => match (a, b) {
-                (Missing::FelixStopped { node: a, .. }, Missing::FelixStopped { node: b, .. }) => {
-                    a == b
-                }
-                _ => a == b,
-            },
-            (a, b) => a == b,
-        },
+        (Verdict::Unproven, Verdict::Unproven) => same_reason(a.reason(), b.reason()),
+        _ => a == b,
+    }
+}
+
+/// Whether two reasons are the same. The naive one does not say what it is that stops Felix.
+fn same_reason(a: Option<&Reason>, b: Option<&Reason>) -> bool {
+    let stopped = |reason: Option<&Reason>| match reason {
+        Some(Reason::Missing(Missing::FelixStopped { node, .. })) => Some(node.clone()),
+        _ => None,
+    };
+    match (stopped(a), stopped(b)) {
+        (Some(a), Some(b)) => a == b,
         _ => a == b,
     }
 }

@@ -28,6 +28,22 @@ impl Naive {
             Ok(found) => found,
             Err(missing) => return unknown(missing),
         };
+        self.tried(&start, packet)
+    }
+
+    /// Answers for one source at an interface of a node: the server's side alone.
+    pub fn decide_at(
+        &self,
+        (node, interface): (&str, &str),
+        (source, destination): (IpAddr, IpAddr),
+        query: &Query,
+    ) -> Decision {
+        let start = Start::Outside(node.to_owned(), interface.to_owned());
+        self.tried(&start, packet(source, destination, query))
+    }
+
+    /// Walks with each value that a client may have where the question does not say.
+    fn tried(&self, start: &Start, packet: Packet) -> Decision {
         let mut packets = vec![packet];
         let mut missing = None;
         if packet.port.is_some() && packet.source_port.is_none() {
@@ -37,7 +53,7 @@ impl Naive {
             missing = Some(Missing::IcmpType);
             packets = self.each_icmp(packet);
         }
-        let mut decisions = packets.into_iter().map(|p| self.guess(&start, p));
+        let mut decisions = packets.into_iter().map(|p| self.guess(start, p));
         let Some(first) = decisions.next() else {
             return unknown(Missing::TooMany);
         };
@@ -178,24 +194,7 @@ impl Naive {
         if source.is_ipv6() != destination.is_ipv6() {
             return Err(self.no_address(&to));
         }
-        // ICMP is that of the family.
-        let protocol = match protocol_number(&query.protocol).unwrap_or_default() {
-            1 | 58 if destination.is_ipv6() => 58,
-            1 | 58 => 1,
-            other => other,
-        };
-        let icmp = query.icmp_type.map(|t| (t, query.icmp_code.unwrap_or(0)));
-        let packet = Packet {
-            source,
-            destination,
-            protocol,
-            is_reply: false,
-            guessed: false,
-            source_port: query.source_port.filter(|_| query.port.is_some()),
-            port: query.port,
-            icmp,
-        };
-        Ok((start, packet))
+        Ok((start, packet(source, destination, query)))
     }
 
     fn has_family(&self, who: &Who, given: Option<IpAddr>, ipv6: bool) -> bool {
@@ -271,6 +270,26 @@ impl Naive {
             }
             Who::Outside(_) => Missing::TooMany,
         }
+    }
+}
+
+/// The first packet of what a question asks about.
+fn packet(source: IpAddr, destination: IpAddr, query: &Query) -> Packet {
+    // ICMP is that of the family.
+    let protocol = match protocol_number(&query.protocol).unwrap_or_default() {
+        1 | 58 if destination.is_ipv6() => 58,
+        1 | 58 => 1,
+        other => other,
+    };
+    Packet {
+        source,
+        destination,
+        protocol,
+        is_reply: false,
+        guessed: false,
+        source_port: query.source_port.filter(|_| query.port.is_some()),
+        port: query.port,
+        icmp: query.icmp_type.map(|t| (t, query.icmp_code.unwrap_or(0))),
     }
 }
 
