@@ -5,15 +5,20 @@
 //! [`Verdict::Unproven`] and names the input.
 
 mod addresses;
+mod bpf;
 mod chain;
 pub mod connection;
+mod engine;
 mod explain;
+mod forward;
 mod hop;
+mod hops;
 mod labels;
 pub mod missing;
 mod objects;
 mod oracle;
 mod packet;
+mod parties;
 mod policies;
 mod ranges;
 mod reachability;

@@ -111,8 +111,11 @@ impl Oracle {
     }
 }
 
+/// Ports from the first to the second, both included.
+type Range = (u16, u16);
+
 /// The parts of `ports` inside and outside of `ranges`.
-fn split(ports: &[(u16, u16)], ranges: &[(u16, u16)]) -> (Vec<(u16, u16)>, Vec<(u16, u16)>) {
+fn split(ports: &[Range], ranges: &[Range]) -> (Vec<Range>, Vec<Range>) {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable();
     let (mut inside, mut outside) = (Vec::new(), Vec::new());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::addresses::Addresses;
 use super::connection::Traffic;
-use super::hop::{At, Engine, Flow, Gate};
+use super::engine::{At, Engine, Flow, Gate};
 use super::missing::Missing;
 use super::oracle::{Oracle, Outcome, explore};
 use super::packet::{Context, Packet};

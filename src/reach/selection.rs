@@ -125,15 +125,12 @@ pub(super) fn of_peer(
     };
     let own = and(accounts, own);
     let within = match (&by_namespace, namespace) {
-        (Some(selector), _) => prefixed(selector, NAMESPACE_PREFIX).map(|selector| {
-            let selector = match has(NAMESPACE) {
-                Some(any) => selector
-                    .replace_all(&any)
-                    .replace_global(&any.clone().not()),
+        (Some(selector), _) => {
+            prefixed(selector, NAMESPACE_PREFIX).map(|selector| match has(NAMESPACE) {
+                Some(any) => selector.replace_all(&any).replace_global(&any.not()),
                 None => selector,
-            };
-            selector
-        }),
+            })
+        }
         (None, Some(namespace)) => Selector::equals(NAMESPACE, namespace).ok(),
         (None, None) => None,
     };

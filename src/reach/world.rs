@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use crate::calico::kubernetes::{PodView, SliceView};
-use crate::calico::{Host, Kind, ObjectId, Protocol, Snapshot, Transport, Version};
+use crate::calico::{DatastoreKind, Host, Kind, ObjectId, Protocol, Snapshot, Transport, Version};
 
 use super::addresses::Addresses;
-use super::hop::Gate;
+use super::engine::Gate;
 use super::labels::{Group, LabelIndex, Mentions};
 use super::missing::Missing;
 use super::objects::{Endpoints, HostEndpoint, Wanted, Workload};
@@ -45,6 +45,8 @@ pub struct World {
     node_of: HashMap<IpAddr, String>,
     pub(super) node_addresses: Addresses,
     pub(super) routes: Routes,
+    /// A policy of a kind that is not evaluated here, if there is one.
+    pub(super) unread_policy: Option<ObjectId>,
     ignored: Vec<Ignored>,
 }
 
@@ -118,6 +120,10 @@ impl World {
             node_of: HashMap::new(),
             node_addresses: Addresses::none(),
             routes: Routes::read(snapshot, topology),
+            unread_policy: snapshot
+                .of(Kind::ClusterNetworkPolicy)
+                .next()
+                .map(|o| o.id().clone()),
             ignored,
         };
         world.add_nodes(snapshot, topology, version);
@@ -128,9 +134,14 @@ impl World {
     fn add_nodes(&mut self, snapshot: &Snapshot, topology: &Topology, version: Version) {
         let mut layers = SettingsLayers::read(snapshot, version, topology.felix.clone());
         let hosts = Host::all(snapshot);
-        // Nodes that only endpoints speak of are nodes, too: nothing else is known of them.
+        // A datastore and a picture have all nodes, so that endpoints of others govern nothing.
+        // Files may have some only: a node that only endpoints speak of is one, too, of which
+        // nothing else is known.
+        let partial =
+            snapshot.datastore.kind == DatastoreKind::Manifests && topology.nodes.is_empty();
         let named = self.hosts.iter().map(|h| &h.node);
         let named = named.chain(self.workloads.iter().map(|w| &w.node));
+        let named = named.filter(|_| partial);
         let names = hosts.keys().chain(topology.nodes.keys());
         let names: BTreeSet<String> = names.chain(named).cloned().collect();
         let by_node = wires::by_node(&self.hosts);
@@ -151,7 +162,7 @@ impl World {
         }
         // An address that no node reports but a host endpoint expects is a node's, by the word of
         // whoever wrote the endpoint; which interface carries it stays open.
-        for endpoint in &self.hosts {
+        for endpoint in self.hosts.iter().filter(|_| partial) {
             for ip in &endpoint.addresses {
                 let node = || endpoint.node.clone();
                 self.node_of.entry(*ip).or_insert_with(node);

@@ -232,7 +232,9 @@ fn query(value: &Value) -> Query {
         matches!(direction.as_deref(), None | Some("end-to-end")),
         "{value}"
     );
-    let protocol = text("protocol").unwrap_or_else(|| "TCP".to_owned());
+    let number_or_text = |v: &Value| v.as_u64().map(|n| n.to_string());
+    let protocol = text("protocol").or_else(|| number_or_text(&value["protocol"]));
+    let protocol = protocol.unwrap_or_else(|| "TCP".to_owned());
     let number = |field: &str| value[field].as_u64().map(|n| u16::try_from(n).unwrap());
     let small = |field: &str| value[field].as_u64().map(|n| u8::try_from(n).unwrap());
     let traffic = match (Transport::by_name(&protocol), number("port")) {

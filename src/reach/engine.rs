@@ -1,0 +1,326 @@
+//! Packets on their way through nodes: what carries them, and where their ways end.
+//!
+//! Source: semantics, sections 4.2 and 9.
+
+use crate::calico::policy::PolicyType;
+
+use super::chain::{Ending, Endpoint, Walk};
+use super::missing::Missing;
+use super::oracle::Oracle;
+use super::packet::{Context, Packet};
+use super::sources::Sources;
+use super::verdict::{Chain, Effect, Purpose, Reason, Step, Verdict};
+use super::wires::Node;
+use super::world::World;
+
+/// A way into or out of a node, and who governs it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Gate {
+    /// The interface's name, where it is known.
+    pub interface: Option<String>,
+    /// The host endpoint for this interface alone.
+    pub specific: Option<usize>,
+    /// The host endpoint for all interfaces that have none of their own.
+    pub wildcard: Option<usize>,
+    /// The workload behind the interface, when it is a workload's.
+    pub workload: Option<usize>,
+    /// Whether eBPF mode leaves the interface alone.
+    pub exempt: bool,
+}
+
+impl Gate {
+    /// The host endpoint that governs the interface.
+    pub fn governor(&self) -> Option<usize> {
+        self.specific.or(self.wildcard)
+    }
+}
+
+/// Packets on their way, with what has become of them so far.
+#[derive(Debug, Clone)]
+pub(super) struct Flow<S> {
+    pub sources: S,
+    pub steps: Vec<Step>,
+    /// Untracked or pre-DNAT policy has accepted them for the host endpoint they came in by.
+    pub done: bool,
+    /// Where untracked policy accepted: the reply must pass there, too.
+    pub untracked: Vec<Untracked>,
+}
+
+impl<S> Flow<S> {
+    pub fn new(sources: S) -> Self {
+        Self {
+            sources,
+            steps: Vec::new(),
+            done: false,
+            untracked: Vec::new(),
+        }
+    }
+}
+
+/// A place where untracked policy let a request through.
+#[derive(Debug, Clone)]
+pub(super) struct Untracked {
+    pub node: String,
+    /// Where the reply comes by.
+    pub gate: Gate,
+    /// Which way the reply goes there.
+    pub direction: PolicyType,
+}
+
+/// Packets whose way has ended.
+#[derive(Debug, Clone)]
+pub(super) struct End<S> {
+    pub sources: S,
+    pub verdict: Verdict,
+    pub steps: Vec<Step>,
+}
+
+/// Walks packets through nodes and gathers where their ways end.
+pub(super) struct Engine<'w, 'o, S> {
+    pub world: &'w World,
+    pub oracle: &'o mut Oracle,
+    pub ends: Vec<End<S>>,
+    /// Whether the packets are replies.
+    pub reply: bool,
+}
+
+/// A place in a node: the node and the gate that is passed.
+#[derive(Clone, Copy)]
+pub(super) struct At<'w, 'g> {
+    pub node: &'w Node,
+    pub gate: &'g Gate,
+}
+
+impl<'w, S: Sources> Engine<'w, '_, S> {
+    /// A step that is no list of rules.
+    pub fn step(&self, at: At<'_, '_>, effect: Effect, reason: Reason) -> Step {
+        Step {
+            node: at.node.name.clone(),
+            interface: at.gate.interface.clone(),
+            endpoint: None,
+            chain: None,
+            reply: self.reply,
+            effect,
+            reason,
+        }
+    }
+
+    /// Ends the way of packets.
+    pub fn end(&mut self, flow: Flow<S>, verdict: Verdict, step: Step) {
+        let mut steps = flow.steps;
+        steps.push(step);
+        let sources = flow.sources;
+        self.ends.push(End {
+            sources,
+            verdict,
+            steps,
+        });
+    }
+
+    pub fn drop(&mut self, at: At<'_, '_>, flow: Flow<S>, reason: Reason) {
+        let step = self.step(at, Effect::Drop, reason);
+        self.end(flow, Verdict::Deny, step);
+    }
+
+    /// Walks one list of rules for packets. Dropped ones end here; the others are returned with
+    /// how the list ended for them.
+    pub fn walk(
+        &mut self,
+        at: At<'w, '_>,
+        endpoint: Endpoint<'w>,
+        chain: Chain,
+        failsafes: bool,
+        packet: &Packet,
+        flow: Flow<S>,
+    ) -> Vec<(Flow<S>, Ending)> {
+        let walk = Walk {
+            node: at.node,
+            endpoint,
+            chain,
+            failsafes,
+        };
+        let mut context = Context {
+            world: self.world,
+            node: &at.node.name,
+            oracle: self.oracle,
+        };
+        let Flow {
+            sources,
+            steps,
+            done,
+            untracked,
+        } = flow;
+        let parts = walk.run(packet, sources, &mut context);
+        let mut left = Vec::new();
+        for (sources, ending, reason) in parts {
+            let effect = match ending {
+                Ending::Accepted | Ending::Failsafe => Effect::Accept,
+                Ending::Dropped => Effect::Drop,
+                Ending::Open => Effect::GoOn,
+            };
+            let mut step = self.step(at, effect, reason);
+            step.endpoint = Some(endpoint.id.clone());
+            step.chain = Some(chain);
+            let mut part = Flow {
+                sources,
+                steps: steps.clone(),
+                done,
+                untracked: untracked.clone(),
+            };
+            if ending == Ending::Dropped {
+                self.end(part, Verdict::Deny, step);
+            } else {
+                part.steps.push(step);
+                left.push((part, ending));
+            }
+        }
+        left
+    }
+
+    pub fn host(&self, at: usize) -> Option<Endpoint<'w>> {
+        let endpoint = self.world.host_endpoint(at)?;
+        Some(Endpoint {
+            id: &endpoint.id,
+            group: endpoint.group,
+            profiles: &endpoint.profiles,
+            is_host: true,
+        })
+    }
+
+    pub fn workload(&self, at: usize) -> Option<Endpoint<'w>> {
+        let endpoint = self.world.workload(at)?;
+        Some(Endpoint {
+            id: &endpoint.id,
+            group: endpoint.group,
+            profiles: &endpoint.profiles,
+            is_host: false,
+        })
+    }
+
+    /// Whether Felix polices packets of this family on the node at all. Packets end here when it
+    /// is not even running.
+    pub fn policed(&mut self, at: At<'_, '_>, packet: &Packet, flows: &mut Vec<Flow<S>>) -> bool {
+        if let Some(problem) = &at.node.settings.stopped {
+            let missing = Missing::FelixStopped {
+                node: at.node.name.clone(),
+                problem: problem.clone(),
+            };
+            for flow in std::mem::take(flows) {
+                let reason = Reason::Missing(missing.clone());
+                let step = self.step(at, Effect::Unknown, reason);
+                self.end(flow, Verdict::Unproven, step);
+            }
+            return true;
+        }
+        if !packet.is_ipv6() {
+            return true;
+        }
+        let node = &at.node.name;
+        let policed = self
+            .oracle
+            .is(node, at.node.settings.ipv6, || Missing::Setting {
+                node: node.clone(),
+                name: "ipv6Support",
+            });
+        if !policed {
+            let step = self.step(at, Effect::Accept, Reason::Ipv6NotPoliced);
+            flows.iter_mut().for_each(|f| f.steps.push(step.clone()));
+        }
+        policed
+    }
+
+    /// Like [`Self::policed`], where the step was written already.
+    pub fn policed_again(&mut self, at: At<'_, '_>, packet: &Packet) -> bool {
+        let node = &at.node.name;
+        !packet.is_ipv6()
+            || self
+                .oracle
+                .is(node, at.node.settings.ipv6, || Missing::Setting {
+                    node: node.clone(),
+                    name: "ipv6Support",
+                })
+    }
+
+    pub fn leave_to_kernel(
+        &mut self,
+        at: At<'_, '_>,
+        mut flows: Vec<Flow<S>>,
+        accepts: bool,
+        reason: &Reason,
+    ) -> Vec<Flow<S>> {
+        if accepts {
+            let step = self.step(at, Effect::Accept, reason.clone());
+            flows.iter_mut().for_each(|f| f.steps.push(step.clone()));
+            return flows;
+        }
+        for flow in flows {
+            self.drop(at, flow, reason.clone());
+        }
+        Vec::new()
+    }
+
+    /// Ends the way of packets that came through, once their replies are known to come back where
+    /// untracked policy let them through.
+    pub fn finish(&mut self, packet: &Packet, flows: Vec<Flow<S>>) {
+        for mut flow in flows {
+            let places = std::mem::take(&mut flow.untracked);
+            let mut left = vec![flow];
+            let reply = packet.reply();
+            self.reply = true;
+            for place in &places {
+                left = self.reply_at(place, &reply, left);
+            }
+            self.reply = false;
+            for flow in left {
+                self.ends.push(End {
+                    sources: flow.sources,
+                    verdict: Verdict::Allow,
+                    steps: flow.steps,
+                });
+            }
+        }
+    }
+
+    /// A reply where the request was not tracked. Policy must accept it; a failsafe is not enough,
+    /// since it leads on to tracking, which knows no connection and drops the packet as invalid.
+    pub fn reply_at(
+        &mut self,
+        place: &Untracked,
+        reply: &Packet,
+        flows: Vec<Flow<S>>,
+    ) -> Vec<Flow<S>> {
+        let Some(node) = self.world.node(&place.node) else {
+            return flows;
+        };
+        let at = At {
+            node,
+            gate: &place.gate,
+        };
+        let endpoint = place.gate.specific.and_then(|e| self.host(e));
+        let endpoint = endpoint.filter(|e| {
+            place.gate.workload.is_none() && self.world.has_policy(e.group, Purpose::Untracked)
+        });
+        let Some(endpoint) = endpoint else {
+            for flow in flows {
+                self.drop(at, flow, Reason::UntrackedReply);
+            }
+            return Vec::new();
+        };
+        let chain = Chain {
+            purpose: Purpose::Untracked,
+            direction: place.direction,
+        };
+        let mut left = Vec::new();
+        for flow in flows {
+            for (mut flow, ending) in self.walk(at, endpoint, chain, true, reply, flow) {
+                if ending == Ending::Accepted {
+                    left.push(flow);
+                } else {
+                    flow.steps.pop();
+                    self.drop(at, flow, Reason::UntrackedReply);
+                }
+            }
+        }
+        left
+    }
+}

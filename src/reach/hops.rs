@@ -1,0 +1,245 @@
+//! From node to node: where packets go next, by which interface, and from which address.
+//!
+//! Source: semantics, section 5.2.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::engine::Flow;
+use super::explain::Way;
+use super::missing::Missing;
+use super::packet::Packet;
+use super::parties::Dialled;
+use super::sources::One;
+use super::topology::{Encapsulation, LOOPBACK};
+use super::wires::{Interface, Node};
+
+/// Where packets go next.
+pub(super) enum Next {
+    /// To a process on this node.
+    Here,
+    /// To a workload on this node.
+    Workload(usize),
+    /// To another node, by a tunnel or not.
+    Node {
+        name: String,
+        device: Option<String>,
+    },
+    /// Out of the cluster.
+    Outside,
+}
+
+impl<'w> Way<'w, '_, '_> {
+    /// Where a packet goes next from a node.
+    pub fn next(&mut self, node: &Node, packet: &Packet, dialled: &Dialled) -> Next {
+        let (world, ip) = (self.world, packet.near);
+        if node.has(ip) {
+            return Next::Here;
+        }
+        if let Some(at) = world.workload_with(ip) {
+            let on = world
+                .workload(at)
+                .map(|w| w.node.clone())
+                .unwrap_or_default();
+            if on == node.name {
+                return Next::Workload(at);
+            }
+            let device = world.node(&on).and_then(|to| self.device(node, to, ip));
+            return Next::Node { name: on, device };
+        }
+        let owner = world.node_with(ip);
+        let named = dialled.node.as_deref().filter(|_| ip == dialled.ip);
+        let owner = owner.or_else(|| named.and_then(|n| world.node(n)));
+        match owner {
+            Some(to) if to.name == node.name => Next::Here,
+            Some(to) => {
+                let tunnelled = to.tunnels.iter().any(|(_, own)| *own == ip);
+                let device = if tunnelled {
+                    self.device(node, to, ip)
+                } else {
+                    self.wireguard(node, to)
+                };
+                Next::Node {
+                    name: to.name.clone(),
+                    device,
+                }
+            }
+            None => Next::Outside,
+        }
+    }
+
+    /// The tunnel device between two nodes for an address of workloads or tunnels.
+    pub fn device(&mut self, from: &Node, to: &Node, ip: IpAddr) -> Option<String> {
+        let ipv6 = ip.is_ipv6();
+        if let Some(device) = self.wireguard(from, to) {
+            return Some(device);
+        }
+        let used = self.world.routes.tunnel(from, to, ip, self.engine.oracle)?;
+        let device = used.device(ipv6)?;
+        // A picture may have one device for both families.
+        let shared = Encapsulation::Vxlan.device(false).unwrap_or_default();
+        let named = |n: &Node| {
+            n.interfaces
+                .as_ref()
+                .is_some_and(|i| i.contains_key(device))
+        };
+        if ipv6 && !named(from) && from.tunnel_address(shared, true).is_some() {
+            return Some(shared.to_owned());
+        }
+        Some(device.to_owned())
+    }
+
+    /// With WireGuard on, it depends on more than is known here whether traffic goes through it.
+    pub fn wireguard(&mut self, from: &Node, to: &Node) -> Option<String> {
+        let [v4, v6] = from.settings.wireguard;
+        v4.or(v6)?;
+        let missing = Missing::Tunnel {
+            from: from.name.clone(),
+            to: to.name.clone(),
+        };
+        let chosen = self.engine.oracle.choose(&from.name, missing, 2);
+        (chosen == 1).then(|| "wireguard.cali".to_owned())
+    }
+
+    /// The interface that packets leave by, and the source address of a process that sends them.
+    pub fn leaving(
+        &mut self,
+        node: &'w Node,
+        next: &Next,
+        packet: &Packet,
+        given: Option<IpAddr>,
+    ) -> Result<(Interface, IpAddr), Missing> {
+        let ip = packet.near;
+        let loopback = match ip {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        };
+        match next {
+            Next::Here => {
+                let own = if ip.is_loopback() { loopback } else { ip };
+                let interface = Interface::Named(LOOPBACK.to_owned());
+                Ok((interface, given.unwrap_or(own)))
+            }
+            Next::Workload(_) => {
+                // The node's own workloads are never policed, whatever the source.
+                let mut own = node.underlay.iter().copied();
+                let own = own.find(|own| own.is_ipv6() == ip.is_ipv6());
+                let source = given.or(own).unwrap_or(loopback);
+                Ok((Interface::Named(String::new()), source))
+            }
+            Next::Node {
+                device: Some(device),
+                ..
+            } => {
+                let interface = Interface::Named(device.clone());
+                let own = node.tunnel_address(device, ip.is_ipv6());
+                match given.or(own) {
+                    Some(source) => Ok((interface, source)),
+                    None => {
+                        let (_, source) = self.underlay(node, ip, None)?;
+                        Ok((interface, source))
+                    }
+                }
+            }
+            _ => self.underlay(node, ip, given),
+        }
+    }
+
+    /// The interface and address by which a node reaches others without a tunnel.
+    pub fn underlay(
+        &mut self,
+        node: &Node,
+        ip: IpAddr,
+        given: Option<IpAddr>,
+    ) -> Result<(Interface, IpAddr), Missing> {
+        let ipv6 = ip.is_ipv6();
+        let same_family = |own: &IpAddr| own.is_ipv6() == ipv6;
+        if let Some(name) = &node.default_interface {
+            let interface = Interface::Named(name.clone());
+            let own = node.addresses_of(&interface).unwrap_or_default();
+            let own = own.into_iter().find(same_family);
+            let source = given.or(own).ok_or_else(|| Missing::Address {
+                node: node.name.clone(),
+            })?;
+            return Ok((interface, source));
+        }
+        let own: Vec<IpAddr> = node.underlay.iter().copied().filter(same_family).collect();
+        if let Some(source) = given {
+            return Ok((node.carrier(source), source));
+        }
+        // Within a network that both are in, the address in that network is the source.
+        let shared = node.networks.iter().find(|net| net.contains(&ip));
+        let near = shared.and_then(|net| own.iter().find(|own| net.contains(*own)));
+        if let Some(source) = near {
+            return Ok((node.carrier(*source), *source));
+        }
+        let missing = Missing::SourceAddress {
+            node: node.name.clone(),
+        };
+        let chosen = self.engine.oracle.choose(&node.name, missing, own.len());
+        match own.get(chosen) {
+            Some(source) => Ok((node.carrier(*source), *source)),
+            None => Err(Missing::Address {
+                node: node.name.clone(),
+            }),
+        }
+    }
+
+    /// The interface that packets from outside or from other nodes come in by.
+    pub fn arrival(&mut self, node: &'w Node, packet: &Packet) -> Result<Interface, Missing> {
+        if let Some(name) = &node.default_interface {
+            return Ok(Interface::Named(name.clone()));
+        }
+        if node.has(packet.near) {
+            return Ok(node.carrier(packet.near));
+        }
+        if self.world.workload_with(packet.near).is_none() {
+            return Ok(Interface::Carrying(packet.near));
+        }
+        let ipv6 = packet.is_ipv6();
+        let own = node.underlay.iter().copied();
+        let own: Vec<IpAddr> = own.filter(|ip| ip.is_ipv6() == ipv6).collect();
+        let missing = Missing::ArrivalInterface {
+            node: node.name.clone(),
+        };
+        let chosen = self
+            .engine
+            .oracle
+            .choose(&node.name, missing.clone(), own.len());
+        own.get(chosen).map(|ip| node.carrier(*ip)).ok_or(missing)
+    }
+
+    /// The source address behind the node: the node's own where it masquerades.
+    pub fn readdress(
+        &mut self,
+        node: &'w Node,
+        out: &Interface,
+        packet: &Packet,
+        flows: Vec<Flow<One>>,
+        masquerade: bool,
+    ) -> Result<Vec<Flow<One>>, Missing> {
+        let to_host = self.world.node_with(packet.near).is_some();
+        let spared = node.settings.nat_spares_hosts && to_host;
+        let mut left = Vec::new();
+        for mut flow in flows {
+            let One(Some(source)) = flow.sources else {
+                continue;
+            };
+            let from_workload = self.world.workload_with(source).is_some();
+            let pool =
+                from_workload && !spared && self.world.routes.masquerades(source, packet.near);
+            if masquerade || pool {
+                let own = node.addresses_of(out).unwrap_or_default();
+                let mut own = own.into_iter();
+                let own = own.find(|ip| ip.is_ipv6() == packet.is_ipv6());
+                let configured = node.settings.nat_address.filter(|_| pool);
+                let source = match configured.or(own) {
+                    Some(source) => source,
+                    None => self.underlay(node, packet.near, None)?.1,
+                };
+                flow.sources = One(Some(source));
+            }
+            left.push(flow);
+        }
+        Ok(left)
+    }
+}
