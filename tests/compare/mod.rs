@@ -7,7 +7,7 @@ mod symbolic;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use calicoctl_protect::reach::{Decision, Missing, Reason, Step, Verdict};
+use calicoctl_protect::reach::{Decision, Effect, Missing, Reason, Step, Verdict};
 
 use crate::generate::{self, Count, Rng};
 use crate::naive::Naive;
@@ -107,13 +107,20 @@ fn one<E: Evaluator>(case: &Case, outcome: &mut Outcome) {
     }
 }
 
-/// Whether two answers are the same. Of an unproven one only the missing input counts: several
-/// runs led to it.
-fn same(a: &Decision, b: &Decision) -> bool {
-    match (a.verdict, b.verdict) {
-        (Verdict::Unproven, Verdict::Unproven) => same_reason(a.reason(), b.reason()),
-        _ => a == b,
+/// Whether the naive answer, which comes first, and another are the same. Of an unproven one only
+/// the missing input counts; where several matter at once, it may be any of them.
+fn same(naive: &Decision, other: &Decision) -> bool {
+    match (naive.verdict, other.verdict) {
+        (Verdict::Unproven, Verdict::Unproven) => same_missing(naive, other.reason()),
+        _ => naive == other,
     }
+}
+
+fn same_missing(naive: &Decision, reason: Option<&Reason>) -> bool {
+    let unknown = naive.steps.iter().filter(|s| s.effect == Effect::Unknown);
+    unknown
+        .into_iter()
+        .any(|s| same_reason(Some(&s.reason), reason))
 }
 
 /// Whether two reasons are the same. The naive one does not say what it is that stops Felix.

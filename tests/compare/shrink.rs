@@ -31,11 +31,15 @@ fn read(value: &Value) -> Option<Case> {
     serde_json::from_value(value.clone()).ok()
 }
 
-/// Whether the wires of every node that is a resource are known.
+/// Whether the wires of every node are known that a Node, a workload or a question names.
 fn is_whole(case: &Case) -> bool {
-    let nodes = case.resources.iter().filter(|r| r["kind"] == "Node");
-    let mut names = nodes.filter_map(|r| r["metadata"]["name"].as_str());
-    names.all(|name| case.topology.node(name).is_some())
+    let known = |name: &str| name == "elsewhere" || case.topology.node(name).is_some();
+    let of = |kind: &'static str| case.resources.iter().filter(move |r| r["kind"] == kind);
+    let nodes = of("Node").filter_map(|r| r["metadata"]["name"].as_str());
+    let workloads = of("WorkloadEndpoint").filter_map(|r| r["spec"]["node"].as_str());
+    let ends = case.queries.iter().flat_map(|q| [&q.from, &q.to]);
+    let asked = ends.filter_map(|end| end.node.as_deref());
+    nodes.chain(workloads).chain(asked).all(known)
 }
 
 fn size(value: &Value) -> usize {
@@ -82,7 +86,7 @@ fn must_stay(pointer: &str) -> bool {
         ["name" | "title" | "version" | "datastore" | "queries" | "resources" | "topology"] => true,
         ["topology", "nodes"] => true,
         // A node keeps its addresses and the interfaces that routes lead to.
-        ["topology", "nodes", _, "interfaces"] => true,
+        ["topology", "nodes", _, "interfaces" | "defaultInterface"] => true,
         ["topology", "nodes", _, "interfaces", "eth1"] => false,
         ["topology", "nodes", _, "interfaces", ..] => true,
         ["queries", _, field] => !["sourcePort", "icmpType", "icmpCode"].contains(field),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use calicoctl_protect::reach::{Addresses, Decision, Place, Reachability, Verdict, World};
 use ipnet::IpNet;
 
-use super::{Evaluator, engine, known_case, same_reason, shrink};
+use super::{Evaluator, engine, known_case, same_missing, shrink};
 use crate::generate::{Count, Rng};
 use crate::naive::Naive;
 use crate::naive::case::{Case, Node, Query};

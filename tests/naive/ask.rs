@@ -9,7 +9,7 @@ use super::Naive;
 use super::case::{End, Query};
 use super::chains::Guess;
 use super::rules::{Packet, Rule, protocol_number};
-use super::walk::Start;
+use super::walk::{NEIGHBOURS, Start};
 
 /// A port that clients use when nobody says which.
 const SOME_CLIENT_PORT: u16 = 40_000;
@@ -26,7 +26,7 @@ impl Naive {
     pub fn decide(&self, query: &Query) -> Decision {
         let (start, packet) = match self.ends(query) {
             Ok(found) => found,
-            Err(missing) => return unknown(missing),
+            Err(missing) => return unknown(vec![missing]),
         };
         self.tried(&start, packet)
     }
@@ -53,26 +53,29 @@ impl Naive {
             missing = Some(Missing::IcmpType);
             packets = self.each_icmp(packet);
         }
-        let mut decisions = packets.into_iter().map(|p| self.guess(start, p));
-        let Some(first) = decisions.next() else {
-            return unknown(Missing::TooMany);
-        };
-        match decisions.find(|d| d.verdict != first.verdict) {
-            Some(_) => unknown(missing.unwrap_or(Missing::TooMany)),
-            None => first,
+        let (mut decisions, mut matter) = (Vec::new(), Vec::new());
+        for packet in packets {
+            let (decision, lists) = self.guess(start, packet);
+            matter.extend(lists);
+            decisions.push(decision);
+        }
+        let first = decisions.remove(0);
+        if decisions.iter().any(|d| d.verdict != first.verdict) {
+            matter.extend(missing);
+        }
+        match matter.is_empty() {
+            true => first,
+            false => unknown(matter),
         }
     }
 
-    /// Walks with what cannot be seen taken both ways.
-    fn guess(&self, start: &Start, packet: Packet) -> Decision {
+    /// Walks with what cannot be seen taken both ways; tells which lists matter.
+    fn guess(&self, start: &Start, packet: Packet) -> (Decision, Vec<Missing>) {
         let guess = Guess::default();
         let decision = self.walk(start, packet, &guess);
-        let asked = guess.asked.take();
-        let matters = |m: &Missing| self.matters(start, packet, m, &[], decision.verdict);
-        match asked.into_iter().find(matters) {
-            Some(missing) => unknown(missing),
-            None => decision,
-        }
+        let mut asked = guess.asked.take();
+        asked.retain(|m| self.matters(start, packet, m, &[], decision.verdict));
+        (decision, asked)
     }
 
     /// Whether another verdict can come of a list, whatever those hold that are asked for next.
@@ -120,6 +123,7 @@ impl Naive {
 
     fn each_icmp(&self, packet: Packet) -> Vec<Packet> {
         let mut values = vec![(253, 0)];
+        values.extend(NEIGHBOURS.map(|kind| (kind, 0)));
         values.extend(self.rules().flat_map(Rule::icmp_values));
         let with = |value| Packet {
             icmp: Some(value),
@@ -293,17 +297,19 @@ fn packet(source: IpAddr, destination: IpAddr, query: &Query) -> Packet {
     }
 }
 
-fn unknown(missing: Missing) -> Decision {
+/// An answer that depends on inputs that are missing, with a step for each.
+fn unknown(missing: Vec<Missing>) -> Decision {
+    let step = |missing| Step {
+        node: String::new(),
+        interface: None,
+        endpoint: None,
+        chain: None,
+        reply: false,
+        effect: Effect::Unknown,
+        reason: Reason::Missing(missing),
+    };
     Decision {
         verdict: Verdict::Unproven,
-        steps: vec![Step {
-            node: String::new(),
-            interface: None,
-            endpoint: None,
-            chain: None,
-            reply: false,
-            effect: Effect::Unknown,
-            reason: Reason::Missing(missing),
-        }],
+        steps: missing.into_iter().map(step).collect(),
     }
 }

@@ -486,7 +486,7 @@ impl<'a> Walk<'a> {
 type Hop<'a> = (&'a Node, String, Packet);
 
 /// Types of ICMPv6 that workloads may always send to their host.
-const NEIGHBOURS: [u8; 6] = [130, 131, 132, 133, 135, 136];
+pub const NEIGHBOURS: [u8; 6] = [130, 131, 132, 133, 135, 136];
 
 /// Whether policy accepted, not a failsafe: only then the rest of the endpoint's lists is skipped.
 fn by_policy(end: &End) -> bool {
