@@ -189,12 +189,14 @@ impl<'w> Way<'w, '_, '_> {
         if let Some(name) = &node.default_interface {
             return Ok(Interface::Named(name.clone()));
         }
-        if node.has(packet.near) {
+        if node.underlay.contains(&packet.near) {
             return Ok(node.carrier(packet.near));
         }
-        if self.world.workload_with(packet.near).is_none() {
+        let known = node.has(packet.near) || self.world.workload_with(packet.near).is_some();
+        if !known {
             return Ok(Interface::Carrying(packet.near));
         }
+        // To a workload, or to a tunnel's address without the tunnel: by the node's own network.
         let ipv6 = packet.is_ipv6();
         let own = node.underlay.iter().copied();
         let own: Vec<IpAddr> = own.filter(|ip| ip.is_ipv6() == ipv6).collect();

@@ -13,6 +13,7 @@ mod explain;
 mod forward;
 mod hop;
 mod hops;
+mod inspect;
 mod labels;
 pub mod missing;
 mod objects;
@@ -35,6 +36,7 @@ mod world;
 
 pub use addresses::{Addresses, parse_ip, parse_net};
 pub use connection::{Connection, Party, Traffic};
+pub use inspect::Applied;
 pub use missing::Missing;
 pub use policies::Ignored;
 pub use reachability::{Class, Piece, Place, Reachability};

@@ -216,7 +216,7 @@ mod tests {
         let (inside, _) = peer(side, None);
         assert_eq!(
             inside.as_deref(),
-            Some(r#"(pcsa.k == "v" && (projectcalico.org/serviceaccount == "a") && has(x))"#)
+            Some(r#"(pcsa.k == "v" && projectcalico.org/serviceaccount == "a" && has(x))"#)
         );
     }
 

@@ -395,7 +395,8 @@ pub struct Decision {
 
 impl Decision {
     /// The step that decided: the one that dropped, the one whose input is missing, or, for an
-    /// allowed connection, the last of those that accepted.
+    /// allowed connection, the last of those that accepted the request (by more than having no
+    /// policy for forwarded packets, where there is such a step).
     #[must_use]
     pub fn deciding(&self) -> Option<&Step> {
         let wanted = match self.verdict {
@@ -403,7 +404,12 @@ impl Decision {
             Verdict::Deny => Effect::Drop,
             Verdict::Unproven => Effect::Unknown,
         };
-        self.steps.iter().rev().find(|step| step.effect == wanted)
+        let fitting =
+            |step: &&Step| step.effect == wanted && !(step.reply && wanted == Effect::Accept);
+        let speaks = |step: &&Step| step.reason != Reason::NoForwardPolicy;
+        let mut steps = self.steps.iter().rev().filter(fitting);
+        let last = steps.clone().next();
+        steps.find(speaks).or(last)
     }
 
     /// The reason of the deciding step.

@@ -241,6 +241,18 @@ impl World {
         self.tiers.get(at)
     }
 
+    pub(super) fn tiers(&self) -> impl Iterator<Item = &Tier> {
+        self.tiers.iter()
+    }
+
+    pub(super) fn host_endpoints(&self) -> impl Iterator<Item = &HostEndpoint> {
+        self.hosts.iter()
+    }
+
+    pub(super) fn workloads(&self) -> impl Iterator<Item = &Workload> {
+        self.workloads.iter()
+    }
+
     pub(super) fn profile(&self, name: &str) -> Option<&Profile> {
         self.profiles.get(name)
     }
@@ -328,7 +340,7 @@ impl World {
     }
 
     /// The host endpoint for one interface: of those that fit, the first by name.
-    fn specific(
+    pub(super) fn specific(
         &self,
         node: &Node,
         interface: &Interface,
