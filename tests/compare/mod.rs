@@ -189,6 +189,10 @@ fn known(a: &Decision, b: &Decision) -> bool {
         || b.steps.iter().any(|s| s.interface.as_deref() == Some(""))
         || matches!(missing(b), Some(Missing::FelixStopped { .. }))
         || matches!(missing(b), Some(Missing::Failsafes { .. })) && missing(a).is_none()
+        || matches!(
+            missing(a),
+            Some(Missing::Failsafes { .. } | Missing::IcmpType)
+        ) && missing(b).is_none()
         || matches!(missing(b), Some(Missing::InterfaceAddresses { interface, .. }) if interface.is_empty())
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use calicoctl_protect::reach::{Addresses, Decision, Place, Reachability, Verdict, World};
+use calicoctl_protect::reach::{
+    Addresses, Decision, Missing, Place, Reachability, Reason, Verdict, World,
+};
 use ipnet::IpNet;
 
 use super::{Evaluator, engine, known_case, same_missing, shrink};
@@ -99,16 +101,16 @@ fn one(naive: &Naive, asked: &Asked, source: IpAddr) -> Decision {
 
 fn agrees(answer: &Reachability, source: IpAddr, expected: &Decision) -> bool {
     answer.of(source).is_some_and(|piece| {
-        matches!(
+        let reported = matches!(
             &piece.reason,
-            calicoctl_protect::reach::Reason::Missing(
-                calicoctl_protect::reach::Missing::FelixStopped { .. }
-                    | calicoctl_protect::reach::Missing::Failsafes { .. }
-            )
-        ) || piece.reason == calicoctl_protect::reach::Reason::TunnelOfKnownNode
-            || expected.reason() == Some(&calicoctl_protect::reach::Reason::IpvsNodePort)
-            || piece.verdict == expected.verdict
-                && same_reason(expected.reason(), Some(&piece.reason))
+            Reason::Missing(Missing::FelixStopped { .. } | Missing::Failsafes { .. })
+                | Reason::TunnelOfKnownNode
+        ) || expected.reason() == Some(&Reason::IpvsNodePort);
+        let same = match piece.verdict {
+            Verdict::Unproven => same_missing(expected, Some(&piece.reason)),
+            _ => expected.reason() == Some(&piece.reason),
+        };
+        reported || (piece.verdict == expected.verdict && same)
     })
 }
 
