@@ -3,7 +3,11 @@
 //!
 //! The rooms of the house, from the ground up, are described in `ARCHITECTURE.md`.
 
+pub mod apply;
 pub mod calico;
+pub mod cli;
+pub mod plan;
 pub mod reach;
+pub mod recipe;
 pub mod selector;
 pub mod store;

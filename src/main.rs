@@ -1,3 +1,7 @@
 //! The command `calicoctl-protect`.
 
-fn main() {}
+use calicoctl_protect::cli::{self, exit::Exit};
+
+fn main() -> Exit {
+    cli::run(std::env::args_os().collect())
+}

@@ -7,12 +7,18 @@ pub mod endpoint;
 pub mod felix;
 pub mod kind;
 pub mod kubernetes;
+pub mod names;
+pub mod net;
 pub mod node;
 pub mod object;
 pub mod policy;
 pub mod port;
 pub mod snapshot;
+pub(crate) mod splice;
+pub mod v1;
+pub mod validate;
 pub mod version;
+pub mod yaml;
 
 pub use edit::{FieldEdit, FieldPath};
 pub use endpoint::HostEndpointSpec;

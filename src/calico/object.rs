@@ -2,6 +2,7 @@
 //! Kubernetes) form, in which unknown fields survive.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -75,11 +76,11 @@ pub enum ObjectError {
     },
 }
 
-/// An object: identity and value.
+/// An object: identity and value. Copies share their value until one of them is changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Object {
-    id: ObjectId,
-    value: Value,
+    id: Arc<ObjectId>,
+    value: Arc<Value>,
 }
 
 impl Object {
@@ -114,7 +115,10 @@ impl Object {
             namespace,
             name,
         };
-        Ok(Self { id, value })
+        Ok(Self {
+            id: Arc::new(id),
+            value: Arc::new(value),
+        })
     }
 
     /// A new object of Calico's with nothing but identity and an empty spec.
@@ -131,7 +135,10 @@ impl Object {
             "metadata": metadata,
             "spec": {},
         });
-        Self { id, value }
+        Self {
+            id: Arc::new(id),
+            value: Arc::new(value),
+        }
     }
 
     /// The identity.
@@ -154,13 +161,13 @@ impl Object {
 
     /// The value, to be changed. Identity fields must stay as they are.
     pub fn value_mut(&mut self) -> &mut Value {
-        &mut self.value
+        Arc::make_mut(&mut self.value)
     }
 
     /// The value by itself.
     #[must_use]
     pub fn into_value(self) -> Value {
-        self.value
+        Arc::unwrap_or_clone(self.value)
     }
 
     /// A field of the spec, by name.
@@ -184,6 +191,11 @@ impl Object {
     /// Sets a field of the spec.
     pub fn set_spec(&mut self, field: &str, value: Value) {
         self.spec_map().insert(field.to_owned(), value);
+    }
+
+    /// Puts another spec in place of the object's.
+    pub fn replace_spec(&mut self, spec: Value) {
+        as_map(self.value_mut()).insert("spec".to_owned(), spec);
     }
 
     /// Takes a field of the spec away.
@@ -237,13 +249,13 @@ impl Object {
     /// The string in the map at `path`, such as a label of a pod template.
     #[must_use]
     pub fn string_at(&self, path: &FieldPath, key: &str) -> Option<&str> {
-        let map = path.steps().iter().try_fold(&self.value, step_into)?;
+        let map = path.steps().iter().try_fold(&*self.value, step_into)?;
         map.get(key)?.as_str()
     }
 
     /// Sets a string in the map at `path`, a path of map members, and makes the maps on the way.
     pub fn set_at(&mut self, path: &FieldPath, key: &str, value: &str) {
-        let mut map = as_map(&mut self.value);
+        let mut map = as_map(self.value_mut());
         for step in path.steps() {
             let Step::Key(name) = step else { return };
             map = as_map(map.entry(name.clone()).or_insert_with(|| json!({})));
@@ -256,7 +268,7 @@ impl Object {
         let map = path
             .steps()
             .iter()
-            .try_fold(&mut self.value, |v, step| match step {
+            .try_fold(self.value_mut(), |v, step| match step {
                 Step::Key(k) => v.get_mut(k),
                 Step::Index(i) => v.get_mut(*i),
             });
@@ -278,20 +290,20 @@ impl Object {
             .filter(|v| !v.is_null())
             .unwrap_or(&EMPTY);
         T::deserialize(spec).map_err(|e| ObjectError::Field {
-            id: self.id.clone(),
+            id: self.id().clone(),
             message: format!("spec: {e}"),
         })
     }
 
     fn spec_map(&mut self) -> &mut Map<String, Value> {
-        let root = as_map(&mut self.value);
+        let root = as_map(self.value_mut());
         as_map(root.entry("spec").or_insert_with(|| json!({})))
     }
 
     fn strings(&self, path: &[&str; 2]) -> impl Iterator<Item = (&str, &str)> + use<'_> {
         let map = path
             .iter()
-            .try_fold(&self.value, |value, key| value.get(key))
+            .try_fold(&*self.value, |value, key| value.get(key))
             .and_then(Value::as_object);
         map.into_iter()
             .flatten()

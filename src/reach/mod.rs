@@ -16,6 +16,7 @@ mod hops;
 mod inspect;
 mod labels;
 pub mod missing;
+pub mod needs;
 mod objects;
 mod oracle;
 mod packet;

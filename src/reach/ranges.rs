@@ -154,37 +154,56 @@ impl<T: Point> Ranges<T> {
     }
 
     pub fn difference(&self, other: &Self) -> Self {
-        if other.is_empty() || self.is_empty() {
-            return self.clone();
-        }
         let mut set = Vec::with_capacity(self.0.len());
-        let mut rest = other.0.as_slice();
-        for &(first, last) in &self.0 {
-            rest = rest.get(skip(rest, first)..).unwrap_or_default();
-            let mut from = Some(first);
-            for &(hole_first, hole_last) in rest {
-                if hole_first > last {
+        // What is left of a range of which a hole took the beginning.
+        let mut cut: Option<(T, T)> = None;
+        let mut rest = self.0.as_slice();
+        for &(first, last) in &other.0 {
+            if let Some((from, to)) = cut.take() {
+                if to < first {
+                    set.push((from, to));
+                } else {
+                    cut = split(&mut set, (from, to), (first, last));
+                }
+            }
+            if cut.is_some() {
+                continue;
+            }
+            // Ranges between two holes are copied in one go: holes are mostly few.
+            let (before, after) = rest.split_at(skip(rest, first));
+            set.extend_from_slice(before);
+            rest = after;
+            while let Some((&range, after)) = rest.split_first() {
+                if range.0 > last {
                     break;
                 }
-                if let (Some(start), Some(end)) = (from, hole_first.previous())
-                    && start <= end
-                {
-                    set.push((start, end));
+                rest = after;
+                cut = split(&mut set, range, (first, last));
+                if cut.is_some() {
+                    break;
                 }
-                from = hole_last.next();
-            }
-            if let Some(start) = from
-                && start <= last
-            {
-                set.push((start, last));
             }
         }
+        set.extend(cut);
+        set.extend_from_slice(rest);
         Self(set)
     }
 
     pub fn contains_all(&self, other: &Self) -> bool {
         other.difference(self).is_empty()
     }
+}
+
+/// Takes a hole out of a range that it meets: what is before the hole is added to `set`, what is
+/// behind it is given back.
+fn split<T: Point>(set: &mut Vec<(T, T)>, range: (T, T), hole: (T, T)) -> Option<(T, T)> {
+    if let Some(end) = hole.0.previous()
+        && range.0 <= end
+    {
+        set.push((range.0, end));
+    }
+    let from = hole.1.next()?;
+    (from <= range.1).then_some((from, range.1))
 }
 
 /// How many ranges at the beginning end before a point. Looks near the beginning first, since that

@@ -2,9 +2,44 @@
 //!
 //! A store knows objects and field edits. It knows nothing of recipes, plans or terminals.
 
-use crate::calico::{FieldEdit, Object, ObjectId, Snapshot};
+use crate::calico::{FieldEdit, Kind, Object, ObjectId, Snapshot};
+use crate::selector::Selector;
 
+pub mod config;
+pub mod etcd;
 pub mod manifests;
+
+/// What a command needs to read. A store may read more, never less.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Wanted {
+    /// Kinds to read whole. Pods and workload endpoints are asked for by `pods` instead.
+    pub kinds: Vec<Kind>,
+    /// Which pods, and workload endpoints of etcd.
+    pub pods: Pods,
+}
+
+/// Which pods are needed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Pods {
+    /// None.
+    #[default]
+    None,
+    /// Those that any of these selectors matches, in one namespace or in all.
+    Matching(Vec<(Option<String>, Selector)>),
+    /// All.
+    All,
+}
+
+impl Wanted {
+    /// Everything that the tool can handle.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self {
+            kinds: Kind::ALL.to_vec(),
+            pods: Pods::All,
+        }
+    }
+}
 
 /// One write.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,15 +52,17 @@ pub enum Write {
         id: ObjectId,
         /// The edits, in order, in the object's v3 form.
         edits: Vec<FieldEdit>,
-        /// The revision that was read; a store refuses the write when it has changed.
-        revision: String,
+        /// The revision that was read; a store refuses the write when it has changed. `None` for
+        /// an object that an earlier write of the same run made.
+        revision: Option<String>,
     },
     /// The object goes away.
     Delete {
         /// Which object.
         id: ObjectId,
-        /// The revision that was read; a store refuses the write when it has changed.
-        revision: String,
+        /// The revision that was read; a store refuses the write when it has changed. `None` for
+        /// an object that an earlier write of the same run made.
+        revision: Option<String>,
     },
 }
 
@@ -97,12 +134,12 @@ impl StoreError {
     reason = "stores are used by this crate's own single-threaded commands"
 )]
 pub trait Store {
-    /// Reads everything that the tool may need.
+    /// Reads at least what is wanted, as of one moment.
     ///
     /// # Errors
     ///
     /// When the store cannot be read whole: a half-read picture proves nothing.
-    async fn read(&mut self) -> Result<Snapshot, StoreError>;
+    async fn read(&mut self, wanted: &Wanted) -> Result<Snapshot, StoreError>;
 
     /// Writes a batch of changes and calls `done` with the index of each that has taken effect.
     ///

@@ -1,0 +1,185 @@
+//! Arguments that several commands share, and how they are resolved into what is meant.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+
+use super::error::CliError;
+use super::ui::Color;
+use crate::calico::net::{parse_cidr_or_ip, parse_ip};
+use crate::calico::{ServerPort, Version};
+use crate::recipe::hosts::NodeChoice;
+use crate::recipe::workloads::WorkloadChoice;
+use crate::selector::Selector;
+
+/// Options of every command
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Work on a folder (or one file) of YAML and JSON manifests instead of a live cluster
+    #[arg(long, global = true, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+
+    /// Version of Calico that the manifests are for, where they do not say it
+    #[arg(long, global = true, value_name = "VERSION")]
+    pub calico_version: Option<Version>,
+
+    /// When to use colours
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: Color,
+
+    /// Print results, warnings and errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Accepted for calicoctl's sake: versions are compared by feature, never by equality
+    #[arg(long, global = true)]
+    pub allow_version_mismatch: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON with a `format_version`.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Options of commands that write
+#[derive(Debug, Clone, Args)]
+pub struct Writing {
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// End with exit code 2 when changes are pending (with --dry-run)
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+
+    /// Write without asking
+    #[arg(short, long)]
+    pub yes: bool,
+
+    /// Put new objects into this file of the manifests folder instead of a new file each
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+
+    /// Risks taken knowingly
+    #[command(flatten)]
+    pub waivers: super::prove::Waivers,
+}
+
+/// Hosts
+#[derive(Debug, Clone, Default, Args)]
+pub struct Nodes {
+    /// A node by name (repeatable)
+    #[arg(long = "node", value_name = "NODE")]
+    pub names: Vec<String>,
+
+    /// Nodes by label, such as `has(node-role.kubernetes.io/control-plane)`
+    #[arg(long, value_name = "SELECTOR")]
+    pub node_selector: Option<String>,
+
+    /// All nodes
+    #[arg(long)]
+    pub all_nodes: bool,
+}
+
+impl Nodes {
+    /// What is meant.
+    ///
+    /// # Errors
+    ///
+    /// When the selector does not parse.
+    pub fn resolve(&self) -> Result<NodeChoice, CliError> {
+        Ok(NodeChoice {
+            names: self.names.clone(),
+            selector: self.node_selector.as_deref().map(selector).transpose()?,
+            all: self.all_nodes,
+        })
+    }
+}
+
+/// Reads a selector.
+///
+/// # Errors
+///
+/// When it is empty; with the place marked when it does not parse.
+pub fn selector(text: &str) -> Result<Selector, CliError> {
+    // Calico takes an empty selector for all. On a command line it is an unset variable.
+    if text.trim().is_empty() {
+        return Err(CliError::usage("the selector is empty").hint("`all()` matches everything"));
+    }
+    Selector::parse(text).map_err(|error| CliError::selector(text, &error))
+}
+
+/// Reads `NAMESPACE/SELECTOR`.
+///
+/// # Errors
+///
+/// When there is no namespace, or the selector does not parse.
+pub fn workload(text: &str) -> Result<WorkloadChoice, CliError> {
+    match text.split_once('/') {
+        Some((namespace, rest)) if !namespace.is_empty() && !rest.trim().is_empty() => {
+            Ok(WorkloadChoice {
+                namespace: namespace.to_owned(),
+                selector: selector(rest)?,
+            })
+        }
+        _ => Err(CliError::usage(format!("`{text}` names no workload"))
+            .hint("write namespace and selector: `monitoring/app == \"prometheus\"`")),
+    }
+}
+
+/// Reads ports.
+///
+/// # Errors
+///
+/// When one is no port.
+pub fn ports(texts: &[String]) -> Result<Vec<ServerPort>, CliError> {
+    texts
+        .iter()
+        .map(|text| text.parse::<ServerPort>().map_err(CliError::from))
+        .collect()
+}
+
+/// Reads networks; a bare address stands for itself alone.
+///
+/// # Errors
+///
+/// When one is no network, or has host bits set.
+pub fn nets(texts: &[String]) -> Result<Vec<IpNet>, CliError> {
+    texts.iter().map(|text| net(text)).collect()
+}
+
+fn net(text: &str) -> Result<IpNet, CliError> {
+    if text.contains('/') {
+        return crate::calico::net::parse_cidr(text).map_err(CliError::from);
+    }
+    parse_cidr_or_ip(text).map_err(CliError::from)
+}
+
+/// Reads addresses.
+///
+/// # Errors
+///
+/// When one is no address.
+pub fn ips(texts: &[String]) -> Result<Vec<std::net::IpAddr>, CliError> {
+    let read = |text: &String| {
+        parse_ip(text).map_err(|error| {
+            CliError::usage(error.to_string()).hint(
+                "addresses are written `192.0.2.7` or `2001:db8::7`; networks go into `--net`",
+            )
+        })
+    };
+    texts.iter().map(read).collect()
+}

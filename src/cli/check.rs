@@ -1,0 +1,282 @@
+//! `check`: prove all protections and needed flows.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::args::{Format, Global};
+use super::error::CliError;
+use super::exit::Exit;
+use super::show::{counted, datastore};
+use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
+use crate::calico::names::ServerName;
+use crate::calico::yaml::to_yaml;
+use crate::plan::check::{Checked, Leak, OpenTo, check};
+use crate::plan::proof::standing;
+use crate::reach::needs::Need;
+use crate::reach::{Addresses, Decision, Verdict};
+use crate::store::{Store, Wanted};
+
+/// Prove all protections and needed flows; made for CI and cron
+///
+/// Ends with exit code 7 when a protection does not hold (open, inert or drifted), 3 when a flow
+/// that the cluster needs is cut, 5 when one cannot be decided, and 0 when all is well. Of several
+/// the first of these is taken.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  calicoctl-protect check
+  calicoctl-protect check etcd -o json
+  calicoctl-protect check --accept-unproven bgp-mesh:cp-1:worker-1")]
+pub struct CheckArgs {
+    /// Only this server
+    #[arg(value_name = "SERVER")]
+    server: Option<String>,
+
+    /// Do not mind that this needed flow is cut (repeatable)
+    #[arg(long, value_name = "FLOW-ID")]
+    allow_lockout: Vec<String>,
+
+    /// Do not mind that this needed flow cannot be decided (repeatable)
+    #[arg(long, value_name = "FLOW-ID")]
+    accept_unproven: Vec<String>,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+/// A needed flow that does not come about, or cannot be decided, and whether that is accepted.
+struct Trouble {
+    need: Need,
+    decision: Decision,
+    waived: bool,
+}
+
+impl CheckArgs {
+    /// Prints it; the exit code is the answer.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the server is not known.
+    pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
+        let server: Option<ServerName> = self.server.as_deref().map(str::parse).transpose()?;
+        let mut store = super::open_store(global, None)?;
+        let snapshot = store.read(&Wanted::everything()).await?;
+        for warning in &snapshot.warnings {
+            ui.warn(warning);
+        }
+        let checked = check(&snapshot, server.as_ref())?;
+        let all = standing(&snapshot);
+        let flows = all.len();
+        let troubles: Vec<Trouble> = all
+            .into_iter()
+            .filter(|(_, decision)| decision.verdict != Verdict::Allow)
+            .map(|(need, decision)| {
+                let list = match decision.verdict {
+                    Verdict::Deny => &self.allow_lockout,
+                    _ => &self.accept_unproven,
+                };
+                Trouble {
+                    waived: list.contains(&need.id),
+                    need,
+                    decision,
+                }
+            })
+            .collect();
+        let value = || {
+            json!({
+                "format_version": super::show::FORMAT_VERSION,
+                "datastore": datastore(&snapshot.datastore),
+                "servers": checked.iter().map(checked_value).collect::<Vec<_>>(),
+                "neededFlows": {
+                    "checked": flows,
+                    "troubles": troubles.iter().map(trouble_value).collect::<Vec<_>>(),
+                },
+            })
+        };
+        ui.result(&match self.output {
+            Format::Text => text(&checked, flows, &troubles),
+            Format::Json => format!("{:#}\n", value()),
+            Format::Yaml => to_yaml(&value()),
+        })?;
+        Ok(exit(&checked, &troubles))
+    }
+}
+
+fn exit(checked: &[Checked], troubles: &[Trouble]) -> Exit {
+    let with = |verdict| {
+        let mut all = troubles.iter().filter(|t| !t.waived);
+        all.any(|t| t.decision.verdict == verdict)
+    };
+    if checked.iter().any(|c| !c.holds()) {
+        Exit::NotProtected
+    } else if with(Verdict::Deny) {
+        Exit::Cut
+    } else if with(Verdict::Unproven) {
+        Exit::Unproven
+    } else {
+        Exit::Ok
+    }
+}
+
+fn text(checked: &[Checked], flows: usize, troubles: &[Trouble]) -> String {
+    let mut text = String::new();
+    for server in checked {
+        let (style, word) = if server.holds() {
+            (GREEN, "holds")
+        } else {
+            (RED, "does not hold")
+        };
+        let name = server.status.server.as_str();
+        let _ = write!(text, "{BOLD}{name}{BOLD:#}  {style}{word}{style:#}");
+        let _ = writeln!(text, " ({})", server.status.verdict.word());
+        for leak in &server.leaks {
+            let _ = writeln!(text, "  {}", clean(&leak_text(leak)));
+        }
+    }
+    let cut = troubles
+        .iter()
+        .filter(|t| t.decision.verdict == Verdict::Deny)
+        .count();
+    let _ = writeln!(
+        text,
+        "needed flows: {} kept, {cut} cut, {} unproven",
+        flows - troubles.len(),
+        troubles.len() - cut
+    );
+    for trouble in troubles {
+        let (style, word) = match trouble.decision.verdict {
+            Verdict::Deny => (RED, "cut"),
+            _ => (YELLOW, "unproven"),
+        };
+        let waived = if trouble.waived { " (accepted)" } else { "" };
+        let _ = writeln!(
+            text,
+            "  {style}{word}{style:#}{waived} {}: {}",
+            clean(&trouble.need.id),
+            clean(&decision_text(&trouble.decision))
+        );
+    }
+    text
+}
+
+fn leak_text(leak: &Leak) -> String {
+    let certain = if leak.certain {
+        "open to"
+    } else {
+        "may be open to"
+    };
+    format!(
+        "{} {certain} {} at {}: {}",
+        leak.port,
+        addresses(&leak.sources),
+        few(&leak.places),
+        leak.reason
+    )
+}
+
+/// A set for people: a few networks, or everybody but a few.
+#[must_use]
+pub fn addresses(set: &Addresses) -> String {
+    let families = [(false, "IPv4"), (true, "IPv6")].map(|(ipv6, name)| {
+        let part = set.only(ipv6);
+        let rest = Addresses::family(ipv6).difference(&part);
+        let outside: Vec<IpNet> = rest
+            .nets()
+            .filter(|net| !net.addr().is_loopback())
+            .take(MANY)
+            .collect();
+        match (part.is_empty(), outside.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(format!("everybody over {name}")),
+            (false, false) if outside.len() < part.nets().take(MANY).count() => Some(format!(
+                "everybody over {name} but {}",
+                networks(outside.into_iter())
+            )),
+            (false, false) => Some(networks(part.nets())),
+        }
+    });
+    let said: Vec<String> = families.into_iter().flatten().collect();
+    said.join(", ")
+}
+
+/// More networks than anybody reads.
+const MANY: usize = 1000;
+
+fn networks(mut nets: impl Iterator<Item = IpNet>) -> String {
+    const SHOWN: usize = 4;
+    let plain = |net: IpNet| {
+        if net.prefix_len() == net.max_prefix_len() {
+            net.addr().to_string()
+        } else {
+            net.to_string()
+        }
+    };
+    let shown: Vec<String> = nets.by_ref().take(SHOWN).map(plain).collect();
+    match nets.count() {
+        0 => shown.join(", "),
+        more => format!("{} and {}", shown.join(", "), counted(more, "more network")),
+    }
+}
+
+fn few(places: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> = places.iter().take(SHOWN).map(String::as_str).collect();
+    match places.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {}", shown.join(", "), counted(more, "more place")),
+    }
+}
+
+fn decision_text(decision: &Decision) -> String {
+    let step = decision.deciding();
+    step.map_or_else(|| decision.to_string(), ToString::to_string)
+}
+
+fn set_value(set: &Addresses) -> Value {
+    json!(set.nets().map(|net| net.to_string()).collect::<Vec<_>>())
+}
+
+fn checked_value(checked: &Checked) -> Value {
+    json!({
+        "server": checked.status.server.as_str(),
+        "verdict": checked.status.verdict.word(),
+        "holds": checked.holds(),
+        "leaks": checked.leaks.iter().map(|leak| json!({
+            "port": leak.port.to_string(),
+            "places": leak.places,
+            "sources": set_value(&leak.sources),
+            "certain": leak.certain,
+            "reason": leak.reason.to_string(),
+        })).collect::<Vec<_>>(),
+        "openTo": open_to_value(&checked.open_to),
+    })
+}
+
+/// Who gets in where, as data.
+#[must_use]
+pub fn open_to_value(open_to: &[OpenTo]) -> Value {
+    let value = |open: &OpenTo| {
+        json!({
+            "port": open.port.to_string(),
+            "places": open.places,
+            "allowed": set_value(&open.allowed),
+            "unproven": set_value(&open.unproven),
+        })
+    };
+    open_to.iter().map(value).collect()
+}
+
+fn trouble_value(trouble: &Trouble) -> Value {
+    json!({
+        "id": trouble.need.id,
+        "connection": trouble.need.connection_text(),
+        "evidence": trouble.need.evidence,
+        "verdict": trouble.decision.verdict.to_string(),
+        "reason": decision_text(&trouble.decision),
+        "accepted": trouble.waived,
+    })
+}

@@ -1,0 +1,186 @@
+//! `explain`: one connection, decided step by step.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{Format, Global, ports};
+use super::error::CliError;
+use super::exit::Exit;
+use super::show::datastore;
+use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
+use crate::calico::yaml::to_yaml;
+use crate::calico::{Kind, Snapshot};
+use crate::plan::settle::settled;
+use crate::reach::{Connection, Decision, Party, Verdict, World};
+use crate::recipe::catalogue::distance;
+use crate::store::{Store, Wanted};
+
+/// Explain one new connection: which failsafe, tier, policy, rule or profile decides, on both hosts
+///
+/// A party is a node (`worker-1` or `node/worker-1`), a pod (`pod/NAMESPACE/NAME`) or an address.
+/// `@ADDRESS` behind a node or a pod names the address it uses: `node/cp-1@127.0.0.1`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  calicoctl-protect explain --from worker-1 --to cp-1 --port tcp/2379
+  calicoctl-protect explain --from 203.0.113.9 --to cp-1@192.0.2.11 --port tcp/22
+  calicoctl-protect explain --from pod/shop/web-0 --to pod/shop/db-0 --port tcp/5432 -o json")]
+pub struct ExplainArgs {
+    /// The client
+    #[arg(long, value_name = "PARTY")]
+    from: String,
+
+    /// The server
+    #[arg(long, value_name = "PARTY")]
+    to: String,
+
+    /// The port, such as tcp/2379
+    #[arg(long, value_name = "PROTO/PORT")]
+    port: String,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+impl ExplainArgs {
+    /// Prints it.
+    ///
+    /// # Errors
+    ///
+    /// When an argument cannot be read, names nothing that is there, or the store cannot be read.
+    pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
+        let port = ports(std::slice::from_ref(&self.port))?;
+        let mut store = super::open_store(global, None)?;
+        let snapshot = store.read(&Wanted::everything()).await?;
+        for warning in &snapshot.warnings {
+            ui.warn(warning);
+        }
+        let state = settled(&snapshot, snapshot.clone());
+        let world = World::from_snapshot(&state);
+        let from = party(&world, &state, &self.from)?;
+        let to = party(&world, &state, &self.to)?;
+        let Some(port) = port.first() else {
+            return Ok(Exit::Ok);
+        };
+        let connection = Connection::to_port(from, to, *port);
+        let decision = world.explain(&connection);
+        ui.result(&match self.output {
+            Format::Text => text(&connection, &decision),
+            Format::Json => format!("{:#}\n", document(&snapshot, &connection, &decision)),
+            Format::Yaml => to_yaml(&document(&snapshot, &connection, &decision)),
+        })?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// Reads a party.
+fn party(world: &World, snapshot: &Snapshot, text: &str) -> Result<Party, CliError> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(Party::Address(ip));
+    }
+    let (name, address) = match text.split_once('@') {
+        Some((name, address)) => (name, Some(crate::calico::net::parse_ip(address)?)),
+        None => (text, None),
+    };
+    let found = match name.split('/').collect::<Vec<_>>().as_slice() {
+        ["pod", namespace, pod] => pod_party(snapshot, namespace, pod)?,
+        ["node", node] | [node] => node_party(world, node)?,
+        _ => {
+            return Err(CliError::usage(format!("`{text}` names no party"))
+                .hint("write a node's name, `pod/NAMESPACE/NAME`, or an address"));
+        }
+    };
+    Ok(match address {
+        Some(ip) => found.at(ip),
+        None => found,
+    })
+}
+
+fn node_party(world: &World, name: &str) -> Result<Party, CliError> {
+    let mut names: Vec<&str> = world.node_names().collect();
+    if names.contains(&name) {
+        return Ok(Party::node(name));
+    }
+    names.sort_by_key(|known| distance(known, name));
+    names.truncate(5);
+    Err(
+        CliError::usage(format!("unknown node `{name}`")).hint(if names.is_empty() {
+            "there are no nodes here; write an address".to_owned()
+        } else {
+            format!("nodes here: {}", names.join(", "))
+        }),
+    )
+}
+
+fn pod_party(snapshot: &Snapshot, namespace: &str, name: &str) -> Result<Party, CliError> {
+    let pods = || {
+        let kinds = [Kind::Pod, Kind::WorkloadEndpoint].into_iter();
+        let all = kinds.flat_map(|kind| snapshot.of(kind));
+        all.filter(|o| o.id().namespace.as_deref() == Some(namespace))
+    };
+    let names = |o: &crate::calico::Object| o.name() == name || o.spec_str("pod") == Some(name);
+    if pods().any(names) {
+        return Ok(Party::pod(namespace, name));
+    }
+    let mut known: Vec<&str> = pods().map(crate::calico::Object::name).collect();
+    known.sort_by_key(|pod| distance(pod, name));
+    known.truncate(5);
+    let error = CliError::usage(format!("unknown pod `{namespace}/{name}`"));
+    Err(error.hint(if known.is_empty() {
+        format!("there are no pods in namespace `{namespace}` here")
+    } else {
+        format!("pods of `{namespace}` here: {}", known.join(", "))
+    }))
+}
+
+fn text(connection: &Connection, decision: &Decision) -> String {
+    let style = match decision.verdict {
+        Verdict::Allow => GREEN,
+        Verdict::Deny => RED,
+        Verdict::Unproven => YELLOW,
+    };
+    let Connection {
+        from, to, traffic, ..
+    } = connection;
+    let mut text = format!(
+        "{BOLD}{}{BOLD:#} to {BOLD}{}{BOLD:#}, {traffic}: {style}{}{style:#}\n",
+        clean(&from.to_string()),
+        clean(&to.to_string()),
+        decision.verdict
+    );
+    for (i, step) in decision.steps.iter().enumerate() {
+        let _ = writeln!(text, "  {}. {}", i + 1, clean(&step.to_string()));
+    }
+    text
+}
+
+fn document(snapshot: &Snapshot, connection: &Connection, decision: &Decision) -> Value {
+    let steps: Vec<Value> = decision
+        .steps
+        .iter()
+        .map(|step| {
+            json!({
+                "node": step.node,
+                "interface": step.interface,
+                "endpoint": step.endpoint.as_ref().map(ToString::to_string),
+                "chain": step.chain.map(|chain| chain.to_string()),
+                "reply": step.reply,
+                "effect": step.effect.to_string(),
+                "reason": step.reason.to_string(),
+            })
+        })
+        .collect();
+    json!({
+        "format_version": super::show::FORMAT_VERSION,
+        "datastore": datastore(&snapshot.datastore),
+        "from": connection.from.to_string(),
+        "to": connection.to.to_string(),
+        "traffic": connection.traffic.to_string(),
+        "verdict": decision.verdict.to_string(),
+        "steps": steps,
+    })
+}

@@ -1,0 +1,116 @@
+//! `grant` and `revoke`: let clients in and out.
+
+use clap::Args;
+
+use super::args::{Nodes, Writing, ips, nets, workload};
+use super::error::CliError;
+use super::write::Order;
+use crate::plan::Course;
+use crate::recipe::grant::{Clients, grant, revoke};
+
+/// Let clients in
+///
+/// Chooses the object that will hold: the Node for a host with an automatic host endpoint (labels
+/// on that endpoint are reverted), the pod template of a controller, a GlobalNetworkSet for
+/// addresses that no labelled endpoint lists.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  # every node may talk to etcd
+  calicoctl-protect grant etcd --all-nodes
+
+  # the backup network, and a set that is there already
+  calicoctl-protect grant etcd --net 192.0.2.0/28 --net-set office-north
+
+  # the pods of a Deployment
+  calicoctl-protect grant typha-metrics --workload 'monitoring/app == \"prometheus\"'")]
+pub struct GrantArgs {
+    #[command(flatten)]
+    clients: ClientArgs,
+    #[command(flatten)]
+    pub(super) writing: Writing,
+}
+
+/// Shut clients out again: the opposite of `grant`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  calicoctl-protect revoke etcd --node worker-3
+  calicoctl-protect revoke etcd --net 192.0.2.0/28 --dry-run")]
+pub struct RevokeArgs {
+    #[command(flatten)]
+    clients: ClientArgs,
+    #[command(flatten)]
+    pub(super) writing: Writing,
+}
+
+#[derive(Debug, Args)]
+struct ClientArgs {
+    /// The server
+    #[arg(value_name = "SERVER")]
+    server: String,
+
+    #[command(flatten)]
+    nodes: Nodes,
+
+    /// A single address, such as a further source address of a node (repeatable)
+    #[arg(long = "ip", value_name = "ADDRESS")]
+    ips: Vec<String>,
+
+    /// Pods, such as `monitoring/app == "prometheus"` (repeatable)
+    #[arg(long = "workload", value_name = "NS/SELECTOR")]
+    workloads: Vec<String>,
+
+    /// A network (repeatable)
+    #[arg(long = "net", value_name = "CIDR")]
+    nets: Vec<String>,
+
+    /// A GlobalNetworkSet that is there (repeatable)
+    #[arg(long = "net-set", value_name = "NAME")]
+    net_sets: Vec<String>,
+}
+
+impl ClientArgs {
+    fn resolve(&self) -> Result<Clients, CliError> {
+        Ok(Clients {
+            server: self.server.parse()?,
+            nodes: self.nodes.resolve()?,
+            ips: ips(&self.ips)?,
+            workloads: self
+                .workloads
+                .iter()
+                .map(|w| workload(w))
+                .collect::<Result<_, _>>()?,
+            nets: nets(&self.nets)?,
+            net_sets: self.net_sets.clone(),
+        })
+    }
+}
+
+impl GrantArgs {
+    /// What is meant.
+    ///
+    /// # Errors
+    ///
+    /// When an argument cannot be read.
+    pub fn order(&self) -> Result<Order, CliError> {
+        let clients = self.clients.resolve()?;
+        Ok(Order::new("grant", Course::Forward, move |draft| {
+            grant(draft, &clients)
+        }))
+    }
+}
+
+impl RevokeArgs {
+    /// What is meant.
+    ///
+    /// # Errors
+    ///
+    /// When an argument cannot be read.
+    pub fn order(&self) -> Result<Order, CliError> {
+        let clients = self.clients.resolve()?;
+        Ok(Order::new("revoke", Course::Backward, move |draft| {
+            revoke(draft, &clients)
+        }))
+    }
+}

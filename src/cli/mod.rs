@@ -1,0 +1,167 @@
+//! The command line: arguments to intents, plans to text, failures to exit codes.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub mod args;
+pub mod check;
+pub mod completion;
+pub mod error;
+pub mod exit;
+pub mod explain;
+pub mod grant;
+pub mod prove;
+pub mod prune;
+pub mod remove;
+pub mod server;
+pub mod show;
+pub mod status;
+pub mod ui;
+pub mod version;
+pub mod write;
+
+use args::Global;
+use error::CliError;
+use exit::Exit;
+use ui::Ui;
+
+use crate::store::manifests::Manifests;
+
+/// Secure Calico's own communications
+///
+/// Protects servers (etcd, Typha, Felix metrics, ...), lets their clients in, and prunes Felix's
+/// failsafe ports. Shows a diff before it writes, and writes in an order that is safe to stop at.
+#[derive(Debug, Parser)]
+#[command(
+    name = "calicoctl-protect",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true,
+    propagate_version = false,
+    after_help = AFTER_HELP
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    global: Global,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  calicoctl-protect --manifests cluster/ status
+  calicoctl-protect --manifests cluster/ server etcd --node cp-1 --dry-run
+
+Exit codes:
+  0   done, or nothing to do
+  1   failed: input or output, permission, a server's error
+  2   changes are pending (only with --detailed-exitcode)
+  3   refused: a needed flow would be cut
+  4   refused: the plan is stale, or another writer conflicts
+  5   refused: a needed flow cannot be decided and was not accepted
+  6   partly applied; how to resume or undo is printed
+  7   check: a protection does not hold
+  64  wrong usage";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Server(server::ServerArgs),
+    Grant(grant::GrantArgs),
+    Prune(prune::PruneArgs),
+    Remove(remove::RemoveArgs),
+    Revoke(grant::RevokeArgs),
+    Restore(prune::RestoreArgs),
+    Status(status::StatusArgs),
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+    Version(version::VersionArgs),
+    Completion(completion::CompletionArgs),
+}
+
+/// Runs the command line; everything that happens comes back as the exit code.
+#[must_use]
+pub fn run(arguments: Vec<OsString>) -> Exit {
+    let called = called_as(arguments.first());
+    let mut command = Cli::command().bin_name(called);
+    let parsed = command
+        .try_get_matches_from_mut(&arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        Err(error) => return wrong_usage(&error),
+    };
+    let ui = Ui::new(cli.global.color, cli.global.quiet);
+    match execute(cli, ui) {
+        Ok(exit) => exit,
+        Err(error) => {
+            ui.error(&error);
+            error.exit
+        }
+    }
+}
+
+/// The words by which people call the tool, for help: kubectl's and calicoctl's plugin names are
+/// files with dashes, but are typed with blanks.
+fn called_as(program: Option<&OsString>) -> &'static str {
+    let name = program.map(PathBuf::from);
+    let name = name
+        .as_deref()
+        .and_then(Path::file_stem)
+        .and_then(|n| n.to_str());
+    match name {
+        Some("kubectl-calico-protect" | "kubectl-calico_protect") => "kubectl calico protect",
+        _ => "calicoctl-protect",
+    }
+}
+
+fn wrong_usage(error: &clap::Error) -> Exit {
+    // Printing fails only when nobody reads any more.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+        _ => Exit::Usage,
+    }
+}
+
+fn execute(cli: Cli, ui: Ui) -> Result<Exit, CliError> {
+    let Cli { command, global } = cli;
+    let (order, writing) = match &command {
+        Command::Server(args) => (args.order()?, &args.writing),
+        Command::Grant(args) => (args.order()?, &args.writing),
+        Command::Prune(args) => (args.order()?, &args.writing),
+        Command::Remove(args) => (args.order()?, &args.writing),
+        Command::Revoke(args) => (args.order()?, &args.writing),
+        Command::Restore(args) => (args.order()?, &args.writing),
+        Command::Status(args) => return block_on(args.run(&global, ui)),
+        Command::Check(args) => return block_on(args.run(&global, ui)),
+        Command::Explain(args) => return block_on(args.run(&global, ui)),
+        Command::Version(args) => return args.run(ui),
+        Command::Completion(args) => return args.run(ui),
+    };
+    block_on(write::carry_out(&order, &global, writing, ui))
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(Exit::Failed, format!("cannot start: {error}")))?
+        .block_on(work)
+}
+
+/// Opens the datastore that the options name.
+fn open_store(global: &Global, into: Option<PathBuf>) -> Result<Manifests, CliError> {
+    let Some(folder) = &global.manifests else {
+        return Err(CliError::usage("no datastore is given")
+            .hint("name a folder of manifests: `--manifests DIR`"));
+    };
+    let store = Manifests::open(folder)?.assuming(global.calico_version);
+    Ok(match into {
+        Some(file) => store.into_file(file),
+        None => store,
+    })
+}

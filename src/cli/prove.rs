@@ -1,0 +1,220 @@
+//! What a proof means for the user: the flows, refusals, and waivers.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use super::exit::Exit;
+use super::show::counted;
+use super::ui::{GREEN, RED, YELLOW, clean};
+use crate::plan::proof::{Fate, FlowProof, Proof};
+use crate::reach::Reason;
+
+/// Flows that the user takes the risk for.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Waivers")]
+pub struct Waivers {
+    /// Cut this needed flow knowingly (repeatable); its id is printed with the refusal
+    #[arg(long, value_name = "FLOW-ID")]
+    pub allow_lockout: Vec<String>,
+
+    /// Go on though this needed flow cannot be decided (repeatable)
+    #[arg(long, value_name = "FLOW-ID")]
+    pub accept_unproven: Vec<String>,
+}
+
+/// How many flows are named one by one.
+const NAMED: usize = 6;
+
+/// The proof for people: one line of counts, and what is not kept.
+#[must_use]
+pub fn text(proof: &Proof) -> String {
+    let mut text = String::new();
+    if proof.flows.is_empty() {
+        return text;
+    }
+    let counts: Vec<String> = [
+        Fate::Kept,
+        Fate::Cut,
+        Fate::Unproven,
+        Fate::Undecided,
+        Fate::ClosedBefore,
+    ]
+    .into_iter()
+    .map(|fate| (fate, proof.count(fate)))
+    .filter(|(fate, count)| *count > 0 || *fate == Fate::Kept)
+    .map(|(fate, count)| format!("{count} {}", fate.word()))
+    .collect();
+    let _ = writeln!(
+        text,
+        "needed flows: {} (proved in {})",
+        counts.join(", "),
+        counted(proof.states, "state")
+    );
+    for fate in [Fate::Cut, Fate::Unproven] {
+        let style = if fate == Fate::Cut { RED } else { YELLOW };
+        for flow in proof.with(fate).take(NAMED) {
+            let _ = writeln!(
+                text,
+                "  {style}{}{style:#} {}: {}",
+                fate.word(),
+                clean(&flow.need.id),
+                clean(&reason(flow))
+            );
+        }
+        let more = proof.count(fate).saturating_sub(NAMED);
+        if more > 0 {
+            let _ = writeln!(text, "  {style}{}{style:#} … and {more} more", fate.word());
+        }
+    }
+    for (fate, said) in [
+        (Fate::Undecided, "cannot be decided, before as after"),
+        (Fate::ClosedBefore, "did not come about before, either"),
+    ] {
+        for (rule, flows) in by_rule(proof, fate) {
+            let first = flows.first().map(|flow| reason(flow)).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "  {GREEN}unchanged{GREEN:#} {} of {rule} {said}: {}",
+                counted(flows.len(), "flow"),
+                clean(&first)
+            );
+        }
+    }
+    text
+}
+
+fn by_rule(proof: &Proof, fate: Fate) -> BTreeMap<&'static str, Vec<&FlowProof>> {
+    let mut rules: BTreeMap<&str, Vec<&FlowProof>> = BTreeMap::new();
+    for flow in proof.with(fate) {
+        rules.entry(flow.need.rule.name).or_default().push(flow);
+    }
+    rules
+}
+
+fn reason(flow: &FlowProof) -> String {
+    let step = flow.decision.deciding();
+    step.map_or_else(|| flow.decision.to_string(), ToString::to_string)
+}
+
+/// Refuses a plan that cuts a needed flow, or leaves one undecided, unless it is waived.
+///
+/// # Errors
+///
+/// Exit code 3 for a flow that is cut, 5 for one that cannot be decided.
+pub fn refuse(proof: &Proof, waivers: &Waivers) -> Result<(), CliError> {
+    let waived = |list: &[String], flow: &FlowProof| list.contains(&flow.need.id);
+    let cut: Vec<&FlowProof> = proof
+        .with(Fate::Cut)
+        .filter(|f| !waived(&waivers.allow_lockout, f))
+        .collect();
+    if let Some(first) = cut.first() {
+        let error = CliError::new(
+            Exit::Cut,
+            format!(
+                "refused: {} would be cut",
+                counted(cut.len(), "needed flow")
+            ),
+        );
+        return Err(detailed(error, &cut).hint(remedy(&cut, first)));
+    }
+    let open: Vec<&FlowProof> = proof
+        .with(Fate::Unproven)
+        .filter(|f| !waived(&waivers.accept_unproven, f))
+        .collect();
+    if let Some(first) = open.first() {
+        let error = CliError::new(
+            Exit::Unproven,
+            format!(
+                "refused: {} cannot be proved",
+                counted(open.len(), "needed flow")
+            ),
+        );
+        return Err(detailed(error, &open).hint(format!(
+            "supply what is missing, or take the risk for each flow: `--accept-unproven {}`",
+            first.need.id
+        )));
+    }
+    Ok(())
+}
+
+fn detailed(error: CliError, flows: &[&FlowProof]) -> CliError {
+    let shown = flows.iter().take(NAMED).fold(error, |error, flow| {
+        error
+            .detail(format!("{}: {}", flow.need.id, flow.need.connection_text()))
+            .detail(format!("  {}: {}", flow.when, reason(flow)))
+            .detail(format!(
+                "  needed: {}; without it, {}",
+                flow.need.evidence, flow.need.rule.without
+            ))
+    });
+    match flows.len().saturating_sub(NAMED) {
+        0 => shown,
+        more => shown.detail(format!("… and {more} more")),
+    }
+}
+
+/// The command that would let the cut clients in.
+fn remedy(cut: &[&FlowProof], first: &FlowProof) -> String {
+    let waive = format!("or cut it knowingly: `--allow-lockout {}`", first.need.id);
+    // Only a protect policy asks for a client label; what another rule drops no grant lets in.
+    let server = first.need.rule.server.filter(|server| {
+        let policy = format!("protected-{server}-server");
+        matches!(
+            first.decision.reason(),
+            Some(Reason::Rule { policy: by, .. }) if by.name.ends_with(&policy)
+        )
+    });
+    let Some(server) = server else {
+        return format!("open the port by a policy of your own first, {waive}");
+    };
+    let mut nodes: Vec<&str> = cut
+        .iter()
+        .filter(|flow| flow.need.rule.server == Some(server))
+        .filter_map(|flow| flow.need.client.as_deref())
+        .collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    let loopback = first
+        .need
+        .id
+        .starts_with(crate::reach::needs::ETCD_SELF.name)
+        || first.need.connection_is_loopback();
+    if loopback {
+        return format!(
+            "let loopback in: leave `--no-self` out, or `grant {server} --net 127.0.0.0/8`; {waive}"
+        );
+    }
+    const FEW: usize = 4;
+    let grant = if nodes.len() <= FEW {
+        let list: Vec<String> = nodes.iter().map(|n| format!("--node {n}")).collect();
+        format!("grant {server} {}", list.join(" "))
+    } else {
+        format!("grant {server} --all-nodes")
+    };
+    format!("let the clients in first: `{grant}` (or `--grant-needed` with `server`), {waive}")
+}
+
+/// The proof as data.
+#[must_use]
+pub fn value(proof: &Proof) -> Value {
+    let flows: Vec<Value> = proof
+        .flows
+        .iter()
+        .map(|flow| {
+            json!({
+                "id": flow.need.id,
+                "rule": flow.need.rule.name,
+                "connection": flow.need.connection_text(),
+                "evidence": flow.need.evidence,
+                "fate": flow.fate.word(),
+                "when": flow.when,
+                "verdict": flow.decision.verdict.to_string(),
+                "steps": flow.decision.steps.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({"states": proof.states, "flows": flows})
+}

@@ -1,0 +1,194 @@
+//! Plans as text, JSON and YAML.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+use serde_json::{Value, json};
+
+use super::ui::{BOLD, CYAN, GREEN, RED, YELLOW, clean};
+use crate::calico::Datastore;
+use crate::calico::yaml::{for_people, to_yaml};
+use crate::plan::proof::Proof;
+use crate::plan::unified::{Line, Tag, hunks};
+use crate::plan::{Action, Change, Plan};
+use crate::recipe::Importance;
+
+/// Version of the JSON and YAML output. Minor versions add; an unknown major is not understood.
+pub const FORMAT_VERSION: &str = "1.0";
+
+/// A plan for people: a unified diff per object in the order of writing, what it means, counts last.
+#[must_use]
+pub fn text(plan: &Plan, meaning: &str) -> String {
+    let mut text = in_parallel(&plan.changes, change_text);
+    if !plan.is_empty() {
+        text.push_str(meaning);
+        let _ = writeln!(text, "{}", summary(plan));
+    }
+    text
+}
+
+/// Renders many changes on all processors; few are not worth a thread.
+fn in_parallel(changes: &[Change], render: fn(&mut String, &Change)) -> String {
+    const WORTH_A_THREAD: usize = 250;
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = changes.len().div_ceil(workers).max(WORTH_A_THREAD);
+    let all = |part: &[Change]| {
+        let mut text = String::new();
+        part.iter().for_each(|change| render(&mut text, change));
+        text
+    };
+    if changes.len() <= share {
+        return all(changes);
+    }
+    std::thread::scope(|scope| {
+        let parts: Vec<_> = changes
+            .chunks(share)
+            .map(|part| (part, scope.spawn(move || all(part))))
+            .collect();
+        parts
+            .into_iter()
+            .map(|(part, worker)| worker.join().unwrap_or_else(|_| all(part)))
+            .collect()
+    })
+}
+
+fn change_text(text: &mut String, change: &Change) {
+    let action = change.action();
+    let style = match action {
+        Action::Create => GREEN,
+        Action::Update => YELLOW,
+        Action::Delete => RED,
+    };
+    let id = clean(&change.id.to_string());
+    let _ = write!(text, "{style}{}{style:#} {BOLD}{id}{BOLD:#}", action.sign());
+    if let Some(place) = &change.place {
+        let _ = write!(text, "  {CYAN}{}{CYAN:#}", clean(place));
+    }
+    let _ = writeln!(
+        text,
+        "\n  {}: {}",
+        change.stage.about(),
+        clean(&change.why.join("; "))
+    );
+    for hunk in hunks(change) {
+        let _ = writeln!(text, "{CYAN}{}{CYAN:#}", hunk.header.trim_end());
+        for line in &hunk.lines {
+            diff_line(text, line);
+        }
+    }
+    text.push('\n');
+}
+
+fn diff_line(text: &mut String, line: &Line) {
+    let style = match line.tag {
+        Tag::Context => Style::new(),
+        Tag::Added => GREEN,
+        Tag::Removed => RED,
+    };
+    let _ = write!(text, "{style}{}", line.tag.sign());
+    // Emphasis only helps where some of the line stays.
+    let partly = line.pieces.iter().any(|(strong, _)| !strong);
+    for (strong, piece) in &line.pieces {
+        if *strong && partly {
+            let emphasised = style.underline().bold();
+            let _ = write!(text, "{emphasised}{}{emphasised:#}{style}", clean(piece));
+        } else {
+            let _ = write!(text, "{}", clean(piece));
+        }
+    }
+    let _ = writeln!(text, "{style:#}");
+}
+
+/// The last line: how much changes.
+#[must_use]
+pub fn summary(plan: &Plan) -> String {
+    let counts = plan.counts();
+    format!(
+        "{} to create, {} to change, {} to delete",
+        counts.create, counts.update, counts.delete
+    )
+}
+
+/// `1 change`, `2 changes`.
+#[must_use]
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = match (count, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{count} {noun}{plural}")
+}
+
+/// A plan as JSON.
+#[must_use]
+pub fn json(command: &str, plan: &Plan, proof: &Proof) -> String {
+    let mut text =
+        serde_json::to_string_pretty(&document(command, plan, proof)).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// A plan as YAML.
+#[must_use]
+pub fn yaml(command: &str, plan: &Plan, proof: &Proof) -> String {
+    to_yaml(&document(command, plan, proof))
+}
+
+fn document(command: &str, plan: &Plan, proof: &Proof) -> Value {
+    let counts = plan.counts();
+    let changes: Vec<Value> = plan.changes.iter().map(change_value).collect();
+    let notes: Vec<Value> = plan
+        .notes
+        .iter()
+        .map(|note| {
+            json!({
+                "importance": match note.importance {
+                    Importance::Note => "note",
+                    Importance::Warning => "warning",
+                },
+                "text": note.text,
+                "hint": note.hint,
+            })
+        })
+        .collect();
+    json!({
+        "format_version": FORMAT_VERSION,
+        "command": command,
+        "datastore": datastore(&plan.datastore),
+        "changes": changes,
+        "notes": notes,
+        "proof": super::prove::value(proof),
+        "summary": {
+            "create": counts.create,
+            "change": counts.update,
+            "delete": counts.delete,
+        },
+    })
+}
+
+fn change_value(change: &Change) -> Value {
+    let object = |o: &Option<crate::calico::Object>| o.as_ref().map(|o| for_people(o.value()));
+    json!({
+        "action": change.action().word(),
+        "stage": change.stage.about(),
+        "kind": change.id.kind.name(),
+        "namespace": change.id.namespace,
+        "name": change.id.name,
+        "place": change.place,
+        "why": change.why,
+        "before": object(&change.before),
+        "after": object(&change.after),
+    })
+}
+
+/// A datastore's identity.
+#[must_use]
+pub fn datastore(datastore: &Datastore) -> Value {
+    json!({
+        "kind": datastore.kind.to_string(),
+        "location": datastore.location,
+        "clusterGUID": datastore.cluster_guid,
+        "calicoVersion": datastore.version.map(|v| v.to_string()),
+    })
+}

@@ -1,0 +1,273 @@
+//! `status`: what is protected.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::args::{Format, Global};
+use super::check::{addresses, open_to_value};
+use super::error::CliError;
+use super::exit::Exit;
+use super::show::{counted, datastore};
+use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
+use crate::calico::names::ServerName;
+use crate::calico::yaml::to_yaml;
+use crate::calico::{ObjectId, Snapshot};
+use crate::plan::check::{Checked, OpenTo, check};
+use crate::recipe::policies::Approach;
+use crate::recipe::status::{ClientStatus, PolicyStatus, ServerStatus, Verdict};
+use crate::store::{Store, Wanted};
+
+/// Show what is protected, by what, who is let in, and whether failsafes stand in the way
+///
+/// The verdict is one word: `protected`, `failsafe` (the port is still an inbound failsafe, so the
+/// policy does nothing), `partial` (parts are missing), `open`, or `locked-out` (an endpoint would
+/// drop all other traffic).
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  calicoctl-protect status
+  calicoctl-protect status etcd -o json")]
+pub struct StatusArgs {
+    /// Only this server
+    #[arg(value_name = "SERVER")]
+    server: Option<String>,
+
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+}
+
+impl StatusArgs {
+    /// Prints it.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read, or the server is not known.
+    pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
+        let server: Option<ServerName> = self
+            .server
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(CliError::from)?;
+        let mut store = super::open_store(global, None)?;
+        let snapshot = store.read(&Wanted::everything()).await?;
+        for warning in &snapshot.warnings {
+            ui.warn(warning);
+        }
+        let servers = check(&snapshot, server.as_ref())?;
+        ui.result(&match self.output {
+            Format::Text => text(&servers),
+            Format::Json => format!("{:#}\n", document(&snapshot, &servers)),
+            Format::Yaml => to_yaml(&document(&snapshot, &servers)),
+        })?;
+        if servers.is_empty() {
+            ui.say("no server is protected here");
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+fn text(servers: &[Checked]) -> String {
+    let mut text = String::new();
+    for (i, server) in servers.iter().enumerate() {
+        if i > 0 {
+            text.push('\n');
+        }
+        server_text(&mut text, &server.status, &server.open_to);
+    }
+    text
+}
+
+fn server_text(text: &mut String, server: &ServerStatus, open_to: &[OpenTo]) {
+    let style = match server.verdict {
+        Verdict::Protected => GREEN,
+        Verdict::Failsafe | Verdict::Partial => YELLOW,
+        Verdict::Open | Verdict::LockedOut => RED,
+    };
+    let ports: Vec<String> = server.ports.iter().map(ToString::to_string).collect();
+    let ports = match ports.as_slice() {
+        [] => "ports unknown".to_owned(),
+        ports => ports.join(", "),
+    };
+    let _ = writeln!(
+        text,
+        "{BOLD}{}{BOLD:#}  {ports}  {style}{}{style:#}",
+        server.server.as_str(),
+        server.verdict.word()
+    );
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "  {name:<10} {}", clean(&value));
+    };
+    row("policy", policy_text(&server.policy));
+    let endpoints: Vec<String> = server.endpoints.iter().map(endpoint_text).collect();
+    let workloads = server.workloads.iter().map(ObjectId::to_string);
+    let protected: Vec<String> = endpoints.into_iter().chain(workloads).collect();
+    rows(
+        &mut row,
+        "protects",
+        &protected,
+        "nothing carries its label",
+    );
+    let clients: Vec<String> = server.clients.iter().map(client_text).collect();
+    rows(&mut row, "clients", &clients, "nobody");
+    let failsafes: Vec<String> = server
+        .failsafes
+        .iter()
+        .map(|f| {
+            let on = match f.hosts.len() {
+                0 => String::new(),
+                n => format!(" on {}", counted(n, "node")),
+            };
+            format!("{} from {}{on}", f.entries.join(", "), f.source)
+        })
+        .collect();
+    rows(&mut row, "failsafe", &failsafes, "none inbound");
+    let reachable: Vec<String> = reachable(open_to);
+    if !open_to.is_empty() {
+        rows(&mut row, "open to", &reachable, "nobody");
+    }
+}
+
+/// Who gets in, over all places that answer alike: `tcp/2379: 127.0.0.0/8, 192.0.2.11/32`.
+fn reachable(open_to: &[OpenTo]) -> Vec<String> {
+    let mut found: Vec<(String, usize)> = Vec::new();
+    for open in open_to {
+        let mut text = format!("{}: ", open.port);
+        match (open.allowed.is_empty(), open.unproven.is_empty()) {
+            (true, true) => continue,
+            (false, _) => text.push_str(&addresses(&open.allowed)),
+            (true, false) => {}
+        }
+        if !open.unproven.is_empty() {
+            let _ = write!(text, " (undecided for {})", addresses(&open.unproven));
+        }
+        match found.iter_mut().find(|(known, _)| *known == text) {
+            Some((_, places)) => *places += open.places.len(),
+            None => found.push((text, open.places.len())),
+        }
+    }
+    let counted = |(text, places)| format!("{text} at {}", counted(places, "address"));
+    found.into_iter().map(counted).collect()
+}
+
+fn rows(row: &mut impl FnMut(&str, String), name: &str, values: &[String], none: &str) {
+    match values {
+        [] => row(name, none.to_owned()),
+        [first, rest @ ..] => {
+            row(name, first.clone());
+            rest.iter().for_each(|value| row("", value.clone()));
+        }
+    }
+}
+
+fn policy_text(policy: &PolicyStatus) -> String {
+    match policy {
+        PolicyStatus::Missing => "none".to_owned(),
+        PolicyStatus::Other(id) => format!("{id} says something else than the recipe"),
+        PolicyStatus::Recipe(id, protection) => {
+            let approach = match protection.approach {
+                Approach::AllowByDefault => "allow by default",
+                Approach::DenyByDefault => "deny by default",
+            };
+            let order = protection
+                .order
+                .map_or_else(|| "last".to_owned(), |o| o.to_string());
+            format!(
+                "{} in tier {}, order {order}, {approach}",
+                id.name, protection.tier
+            )
+        }
+    }
+}
+
+fn endpoint_text(endpoint: &crate::recipe::status::EndpointStatus) -> String {
+    let interface = match endpoint.interface.as_str() {
+        "*" => "all interfaces".to_owned(),
+        "" => "by address".to_owned(),
+        name => name.to_owned(),
+    };
+    let mut text = format!("{} ({interface}) by {}", endpoint.host, endpoint.object);
+    if !endpoint.stays_open {
+        text.push_str(": drops all other traffic");
+    }
+    if let Some(other) = &endpoint.shadowed_by {
+        text.push_str(&format!(
+            ": without effect, `{other}` governs the interface"
+        ));
+    }
+    text
+}
+
+fn client_text(client: &ClientStatus) -> String {
+    const SHOWN: usize = 4;
+    if client.without_effect {
+        return format!("{}: no address, so the label does nothing", client.object);
+    }
+    let shown: Vec<&str> = client
+        .addresses
+        .iter()
+        .take(SHOWN)
+        .map(String::as_str)
+        .collect();
+    let more = client.addresses.len().saturating_sub(SHOWN);
+    match (shown.is_empty(), more) {
+        (true, _) => client.object.to_string(),
+        (false, 0) => format!("{}: {}", client.object, shown.join(", ")),
+        (false, more) => format!("{}: {} and {more} more", client.object, shown.join(", ")),
+    }
+}
+
+fn document(snapshot: &Snapshot, servers: &[Checked]) -> Value {
+    json!({
+        "format_version": super::show::FORMAT_VERSION,
+        "datastore": datastore(&snapshot.datastore),
+        "servers": servers.iter().map(server_value).collect::<Vec<_>>(),
+    })
+}
+
+fn server_value(checked: &Checked) -> Value {
+    let server = &checked.status;
+    let texts = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>();
+    json!({
+        "server": server.server.as_str(),
+        "verdict": server.verdict.word(),
+        "ports": texts(&mut server.ports.iter().map(ToString::to_string)),
+        "policy": match &server.policy {
+            PolicyStatus::Missing => Value::Null,
+            PolicyStatus::Other(id) => json!({"name": id.name, "recipe": false}),
+            PolicyStatus::Recipe(id, protection) => json!({
+                "name": id.name,
+                "recipe": true,
+                "tier": protection.tier,
+                "order": protection.order,
+                "approach": match protection.approach {
+                    Approach::AllowByDefault => "allow-by-default",
+                    Approach::DenyByDefault => "deny-by-default",
+                },
+            }),
+        },
+        "endpoints": server.endpoints.iter().map(|e| json!({
+            "node": e.host,
+            "interface": e.interface,
+            "object": e.object.to_string(),
+            "otherTrafficStaysOpen": e.stays_open,
+            "shadowedBy": e.shadowed_by,
+        })).collect::<Vec<_>>(),
+        "openTo": open_to_value(&checked.open_to),
+        "workloads": texts(&mut server.workloads.iter().map(ToString::to_string)),
+        "clients": server.clients.iter().map(|c| json!({
+            "object": c.object.to_string(),
+            "addresses": c.addresses,
+            "withoutEffect": c.without_effect,
+        })).collect::<Vec<_>>(),
+        "failsafes": server.failsafes.iter().map(|f| json!({
+            "port": f.port.to_string(),
+            "entries": f.entries,
+            "source": f.source,
+            "nodes": f.hosts,
+        })).collect::<Vec<_>>(),
+    })
+}

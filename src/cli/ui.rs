@@ -1,0 +1,133 @@
+//! The terminal: results on standard output, everything else on standard error.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Effects, Style};
+
+use super::error::CliError;
+
+/// Red, for errors and what goes away.
+pub const RED: Style = AnsiColor::Red.on_default();
+/// Green, for what comes.
+pub const GREEN: Style = AnsiColor::Green.on_default();
+/// Yellow, for changes and warnings.
+pub const YELLOW: Style = AnsiColor::Yellow.on_default();
+/// Cyan, for places and hunk headers.
+pub const CYAN: Style = AnsiColor::Cyan.on_default();
+/// Bold, for names.
+pub const BOLD: Style = Style::new().effects(Effects::BOLD);
+
+/// When to use colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Color {
+    /// On a terminal that can, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Where output goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Ui {
+    quiet: bool,
+}
+
+impl Ui {
+    /// Sets colours up for the whole process.
+    #[must_use]
+    pub fn new(color: Color, quiet: bool) -> Self {
+        let choice = match color {
+            Color::Auto => anstream::ColorChoice::Auto,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+        Self { quiet }
+    }
+
+    /// Writes the result. A reader that went away is no error.
+    ///
+    /// # Errors
+    ///
+    /// When standard output cannot be written to, such as on a full disk.
+    pub fn result(self, text: &str) -> Result<(), CliError> {
+        let mut out = anstream::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::new(
+                super::exit::Exit::Failed,
+                format!("cannot write to standard output: {error}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Says something beside the result, unless asked to be quiet.
+    pub fn say(self, text: &str) {
+        if !self.quiet {
+            Self::to_stderr(text);
+        }
+    }
+
+    /// Warns, also when asked to be quiet.
+    pub fn warn(self, text: &str) {
+        Self::to_stderr(&format!("{YELLOW}warning:{YELLOW:#} {}", clean(text)));
+    }
+
+    /// Shows an error with its details and hint.
+    pub fn error(self, error: &CliError) {
+        let mut text = format!("{RED}error:{RED:#} {}", clean(&error.message));
+        for line in &error.detail {
+            text.push_str("\n  ");
+            text.push_str(&clean(line));
+        }
+        if let Some(hint) = &error.hint {
+            text.push_str(&format!("\n{CYAN}hint:{CYAN:#} {}", clean(hint)));
+        }
+        Self::to_stderr(&text);
+    }
+
+    /// Whether a person is there to answer questions.
+    #[must_use]
+    pub fn can_ask(self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    fn to_stderr(text: &str) {
+        let mut err = anstream::stderr().lock();
+        // Nobody is left to tell when standard error fails.
+        let _ = writeln!(err, "{text}");
+    }
+}
+
+/// Text from the cluster without control characters, which could change what a terminal shows.
+#[must_use]
+pub fn clean(text: &str) -> String {
+    let dangerous = |c: char| {
+        c.is_control() && c != '\n' && c != '\t'
+        // Marks that turn the direction of writing make text look like other text.
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if text.contains(dangerous) {
+        text.chars()
+            .map(|c| if dangerous(c) { '\u{fffd}' } else { c })
+            .collect()
+    } else {
+        text.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_of_the_cluster_do_not_reach_the_terminal() {
+        assert_eq!(
+            clean("a\u{1b}[31mb\u{7}\u{202e}c\td\n"),
+            "a\u{fffd}[31mb\u{fffd}\u{fffd}c\td\n"
+        );
+    }
+}

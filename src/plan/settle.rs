@@ -1,0 +1,561 @@
+//! What controllers make of a change: the state of a datastore once they have followed it.
+//!
+//! Two things are copied by controllers and not written by anybody else: the labels of automatic
+//! host endpoints, which are those of their Node, and the labels of pods, which are those of the
+//! template that their controller makes them from. Felix sees the copies, so what a plan leads to
+//! can only be told after they are made.
+//!
+//! Source: data model, sections 7.2 and 7.4; projectcalico/calico
+//! `kube-controllers/pkg/controllers/node/hostendpoints.go`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use crate::calico::endpoint::{
+    ALL_INTERFACES, ALLOW_PROFILE, CREATED_BY, KUBE_CONTROLLERS, controller, is_automatic,
+    pod_label_path,
+};
+use crate::calico::node::AddressRole;
+use crate::calico::object::label_path;
+use crate::calico::{FieldPath, Host, Kind, Object, ObjectId, Snapshot};
+
+/// The state as controllers will have made it.
+///
+/// `before` is what was read, `state` the same after some changes (or `before` itself). Automatic
+/// host endpoints get the labels of their Nodes; those that calico-kube-controllers makes though
+/// the snapshot does not hold them are added; pods get the changes of their templates. Pods that
+/// are made anew for that keep their name and address here: which ones they will get cannot be
+/// known.
+#[must_use]
+pub fn settled(before: &Snapshot, mut state: Snapshot) -> Snapshot {
+    settle_host_endpoints(before, &mut state);
+    settle_pods(before, &mut state);
+    state
+}
+
+/// What KubeControllersConfiguration says about automatic host endpoints.
+struct Automatic {
+    /// Whether every node gets one for all its interfaces.
+    default: bool,
+    /// Labels that templates add, by the part of the name that the template gives.
+    templates: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Automatic {
+    fn read(snapshot: &Snapshot) -> Self {
+        let configuration = snapshot.global(Kind::KubeControllersConfiguration, "default");
+        let settings = configuration
+            .and_then(|c| c.value().pointer("/spec/controllers/node/hostEndpoint"))
+            .unwrap_or(&Value::Null);
+        let text = |field: &str| settings.get(field).and_then(Value::as_str);
+        let templates = settings.get("templates").and_then(Value::as_array);
+        let templates = templates.into_iter().flatten().filter_map(|template| {
+            let name = template.get("generateName")?.as_str()?;
+            let labels = template.get("labels").and_then(Value::as_object);
+            let labels = labels.into_iter().flatten();
+            let labels = labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())));
+            Some((name.to_owned(), labels.collect()))
+        });
+        Self {
+            default: text("autoCreate") == Some("Enabled")
+                && text("createDefaultHostEndpoint") != Some("Disabled"),
+            templates: templates.collect(),
+        }
+    }
+
+    /// The labels that an endpoint has beside those of its Node; `None` where that is not known.
+    fn added_labels(&self, endpoint: &str, node: &str) -> Option<BTreeMap<String, String>> {
+        let rest = endpoint.strip_prefix(node)?.strip_prefix('-')?;
+        if rest == SUFFIX {
+            return Some(BTreeMap::new());
+        }
+        // `<template>-auto-hep`, or `<template>-<interface>-auto-hep`.
+        let rest = rest.strip_suffix(SUFFIX)?.strip_suffix('-')?;
+        let fits = |name: &&String| {
+            let behind = rest.strip_prefix(name.as_str());
+            behind.is_some_and(|b| b.is_empty() || b.starts_with('-'))
+        };
+        let longest = self.templates.keys().filter(fits).max_by_key(|n| n.len());
+        longest.and_then(|name| self.templates.get(name)).cloned()
+    }
+}
+
+/// How the names of automatic host endpoints end.
+const SUFFIX: &str = "auto-hep";
+
+fn settle_host_endpoints(before: &Snapshot, state: &mut Snapshot) {
+    let automatic = Automatic::read(state);
+    let exist = state.of(Kind::HostEndpoint).any(is_automatic);
+    if !exist && !automatic.default {
+        return;
+    }
+    let hosts = Host::all(state);
+    let mut covered: BTreeSet<String> = BTreeSet::new();
+    let mut changed: Vec<Object> = Vec::new();
+    for endpoint in state.of(Kind::HostEndpoint).filter(|o| is_automatic(o)) {
+        let Some(node) = endpoint.spec_str("node") else {
+            continue;
+        };
+        if endpoint.spec_str("interfaceName") == Some(ALL_INTERFACES) {
+            covered.insert(node.to_owned());
+        }
+        let Some(host) = hosts.get(node) else {
+            continue;
+        };
+        let was = host_labels(before, node);
+        let wanted = match automatic.added_labels(endpoint.name(), node) {
+            // Every Node of Kubernetes has labels. One without is a stub in a folder of manifests,
+            // and not what the controller sees.
+            Some(added) if !was.is_empty() => copied(&host.labels, added),
+            _ => followed(endpoint, &was, &host.labels),
+        };
+        if let Some(endpoint) = relabelled(endpoint, &label_path(), &wanted) {
+            changed.push(endpoint);
+        }
+    }
+    if automatic.default {
+        for (name, host) in &hosts {
+            let id = ObjectId::global(Kind::HostEndpoint, format!("{name}-{SUFFIX}"));
+            // One of that name which is not the controller's stands in its way.
+            if !covered.contains(name) && state.get(&id).is_none() {
+                changed.push(automatic_endpoint(id, host));
+            }
+        }
+    }
+    for endpoint in changed {
+        state.put(endpoint);
+    }
+}
+
+/// The labels of a node as automatic host endpoints copy them.
+fn host_labels(snapshot: &Snapshot, node: &str) -> BTreeMap<String, String> {
+    let kinds = [Kind::CalicoNode, Kind::Node];
+    let objects = kinds.iter().filter_map(|kind| snapshot.global(*kind, node));
+    objects
+        .flat_map(|object| Host::read(object).labels)
+        .collect()
+}
+
+fn copied(
+    node: &BTreeMap<String, String>,
+    added: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut labels = node.clone();
+    labels.extend(added);
+    labels.insert(CREATED_BY.to_owned(), KUBE_CONTROLLERS.to_owned());
+    labels
+}
+
+/// The labels of a copy after its original has changed: what changed there changes here.
+fn followed(
+    copy: &Object,
+    was: &BTreeMap<String, String>,
+    is: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let own = copy.labels().map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let mut labels: BTreeMap<String, String> = own.collect();
+    for key in was.keys().filter(|key| !is.contains_key(*key)) {
+        labels.remove(key);
+    }
+    let new = is
+        .iter()
+        .filter(|(key, value)| was.get(*key) != Some(*value));
+    labels.extend(new.map(|(k, v)| (k.clone(), v.clone())));
+    labels
+}
+
+/// The object with other labels; `None` where it has them already.
+fn relabelled(
+    object: &Object,
+    path: &FieldPath,
+    wanted: &BTreeMap<String, String>,
+) -> Option<Object> {
+    let gone: Vec<String> = object
+        .labels()
+        .filter(|(key, _)| !wanted.contains_key(*key))
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    let new: Vec<_> = wanted
+        .iter()
+        .filter(|(key, value)| object.label(key) != Some(value.as_str()))
+        .collect();
+    if gone.is_empty() && new.is_empty() {
+        return None;
+    }
+    let mut object = object.clone();
+    for key in &gone {
+        object.remove_at(path, key);
+    }
+    for (key, value) in new {
+        object.set_at(path, key, value);
+    }
+    Some(object)
+}
+
+/// The endpoint that calico-kube-controllers makes for all interfaces of a node.
+fn automatic_endpoint(id: ObjectId, host: &Host) -> Object {
+    let mut endpoint = Object::empty(id);
+    for (key, value) in copied(&host.labels, BTreeMap::new()) {
+        endpoint.set_label(&key, &value);
+    }
+    let listed = host.addresses.iter();
+    let listed = listed.filter(|(_, role)| *role != AddressRole::External);
+    let addresses: BTreeSet<IpAddr> = listed.map(|(ip, _)| *ip).collect();
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    endpoint.set_spec("node", json!(host.name));
+    endpoint.set_spec("interfaceName", json!(ALL_INTERFACES));
+    endpoint.set_spec("expectedIPs", json!(addresses));
+    endpoint.set_spec("profiles", json!([ALLOW_PROFILE]));
+    endpoint
+}
+
+/// Kinds whose objects hold a template of pods.
+const CONTROLLERS: [Kind; 6] = [
+    Kind::Deployment,
+    Kind::DaemonSet,
+    Kind::StatefulSet,
+    Kind::ReplicaSet,
+    Kind::Job,
+    Kind::CronJob,
+];
+
+/// Labels before and after, of a template or of a pod by itself.
+type Labels = (BTreeMap<String, String>, BTreeMap<String, String>);
+
+fn settle_pods(before: &Snapshot, state: &mut Snapshot) {
+    let mut templates: HashMap<ObjectId, Labels> = HashMap::new();
+    for kind in CONTROLLERS {
+        for object in state.of(kind) {
+            let Some(path) = pod_label_path(kind) else {
+                continue;
+            };
+            let old = before.get(object.id());
+            if old == Some(object) {
+                continue;
+            }
+            let (was, is) = (old.map(|o| labels_at(o, &path)), labels_at(object, &path));
+            let was = was.unwrap_or_default();
+            if was != is {
+                templates.insert(object.id().clone(), (was, is));
+            }
+        }
+    }
+    let mut changed: Vec<Object> = Vec::new();
+    let mut pods: HashMap<(String, String), Labels> = HashMap::new();
+    for pod in state.of(Kind::Pod) {
+        let found = (!templates.is_empty())
+            .then(|| owners(state, pod))
+            .into_iter()
+            .flatten()
+            .find_map(|id| templates.get(&id));
+        let wanted = match found {
+            Some((was, is)) => followed(pod, was, is),
+            None => pod
+                .labels()
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+                .collect(),
+        };
+        let old = before.get(pod.id());
+        if found.is_none() && old == Some(pod) {
+            continue;
+        }
+        let was = old.map(|o| labels_at(o, &label_path())).unwrap_or_default();
+        let key = (
+            pod.id().namespace.clone().unwrap_or_default(),
+            pod.name().to_owned(),
+        );
+        pods.insert(key, (was, wanted.clone()));
+        changed.extend(relabelled(pod, &label_path(), &wanted));
+    }
+    if !pods.is_empty() {
+        for endpoint in state.of(Kind::WorkloadEndpoint) {
+            let namespace = endpoint.id().namespace.clone().unwrap_or_default();
+            let pod = endpoint.spec_str("pod").or(endpoint.spec_str("workload"));
+            let Some(pod) = pod.map(str::to_owned) else {
+                continue;
+            };
+            if let Some((was, is)) = pods.get(&(namespace, pod)) {
+                let wanted = followed(endpoint, was, is);
+                changed.extend(relabelled(endpoint, &label_path(), &wanted));
+            }
+        }
+    }
+    for object in changed {
+        state.put(object);
+    }
+}
+
+fn labels_at(object: &Object, path: &FieldPath) -> BTreeMap<String, String> {
+    crate::recipe::workloads::pod_labels(object, path)
+}
+
+/// What made a pod: its controller, and the controller of that.
+///
+/// A ReplicaSet or Job that is not in the snapshot is known by its name: Deployments add the
+/// template's digest to theirs, CronJobs the time.
+fn owners(snapshot: &Snapshot, pod: &Object) -> Vec<ObjectId> {
+    let Some(namespace) = pod.id().namespace.as_deref() else {
+        return Vec::new();
+    };
+    let named = |kind: &str, name: &str| {
+        let kind = CONTROLLERS.into_iter().find(|k| k.name() == kind)?;
+        Some(ObjectId::namespaced(kind, namespace, name))
+    };
+    let mut found: Vec<ObjectId> = Vec::new();
+    let mut next = controller(pod).and_then(|(kind, name)| named(kind, name));
+    // No controller of Kubernetes has more than two above its pods.
+    while let Some(id) = next.filter(|_| found.len() < 3) {
+        let above = match snapshot.get(&id) {
+            Some(object) => controller(object).and_then(|(kind, name)| named(kind, name)),
+            None => by_name(&id, pod).and_then(|(kind, name)| named(kind, name)),
+        };
+        found.push(id);
+        next = above;
+    }
+    found
+}
+
+/// What controls a ReplicaSet or Job, told from its name.
+fn by_name<'i>(id: &'i ObjectId, pod: &Object) -> Option<(&'static str, &'i str)> {
+    match id.kind {
+        Kind::ReplicaSet => {
+            let digest = pod.label("pod-template-hash")?;
+            let name = id.name.strip_suffix(digest)?.strip_suffix('-')?;
+            Some(("Deployment", name))
+        }
+        Kind::Job => {
+            let (name, time) = id.name.rsplit_once('-')?;
+            let digits = !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit());
+            digits.then_some(("CronJob", name))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calico::{Datastore, DatastoreKind, Stored};
+
+    fn mk_snapshot(objects: impl IntoIterator<Item = Value>) -> Snapshot {
+        let datastore = Datastore {
+            kind: DatastoreKind::Manifests,
+            location: "test".into(),
+            cluster_guid: None,
+            version: None,
+        };
+        let stored = objects.into_iter().map(|value| Stored {
+            object: Object::new(value).unwrap(),
+            revision: String::new(),
+            place: String::new(),
+        });
+        Snapshot::new(datastore, stored)
+    }
+
+    fn mk_node(name: &str, labels: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Node",
+            "metadata": {"name": name, "labels": labels, "annotations": {
+                "projectcalico.org/IPv4IPIPTunnelAddr": "10.244.0.1"}},
+            "status": {"addresses": [{"type": "ExternalIP", "address": "203.0.113.1"},
+                {"type": "InternalIP", "address": "192.0.2.1"}]}})
+    }
+
+    fn mk_automatic(name: &str, node: &str, labels: Value) -> Value {
+        let mut labels = labels;
+        labels[CREATED_BY] = json!(KUBE_CONTROLLERS);
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "HostEndpoint",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"node": node, "interfaceName": "*", "expectedIPs": ["192.0.2.1"]}})
+    }
+
+    fn mk_controllers(host_endpoint: Value) -> Value {
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "KubeControllersConfiguration",
+            "metadata": {"name": "default"},
+            "spec": {"controllers": {"node": {"hostEndpoint": host_endpoint}}}})
+    }
+
+    fn hep<'s>(snapshot: &'s Snapshot, name: &str) -> &'s Object {
+        snapshot.global(Kind::HostEndpoint, name).unwrap()
+    }
+
+    #[test]
+    fn an_automatic_endpoint_has_the_labels_of_its_node_and_no_others() {
+        let before = mk_snapshot([
+            mk_node("n1", json!({"a": "1", "gone": "1"})),
+            mk_automatic("n1-auto-hep", "n1", json!({"by-hand": "1", "gone": "1"})),
+        ]);
+        let mut state = before.clone();
+        let mut node = state.global(Kind::Node, "n1").unwrap().clone();
+        node.set_label("b", "2");
+        node.remove_label("gone");
+        state.put(node);
+        let after = settled(&before, state);
+        let labels: Vec<_> = hep(&after, "n1-auto-hep").labels().collect();
+        let expected = [(CREATED_BY, KUBE_CONTROLLERS), ("a", "1"), ("b", "2")];
+        assert_eq!(
+            labels.iter().collect::<BTreeSet<_>>(),
+            expected.iter().collect()
+        );
+    }
+
+    #[test]
+    fn an_endpoint_of_a_template_keeps_the_template_s_labels() {
+        let before = mk_snapshot([
+            mk_node("n1", json!({"a": "1"})),
+            mk_automatic("n1-lan-auto-hep", "n1", json!({"zone": "lan", "x": "1"})),
+            mk_automatic(
+                "n1-wan-eth0-auto-hep",
+                "n1",
+                json!({"zone": "wan", "a": "1"}),
+            ),
+            mk_controllers(
+                json!({"autoCreate": "Enabled", "createDefaultHostEndpoint": "Disabled",
+                "templates": [{"generateName": "lan", "labels": {"zone": "lan"}}]}),
+            ),
+        ]);
+        let after = settled(&before, before.clone());
+        let lan = hep(&after, "n1-lan-auto-hep");
+        assert_eq!(
+            (lan.label("zone"), lan.label("a"), lan.label("x")),
+            (Some("lan"), Some("1"), None)
+        );
+        // Its template is not known, so nothing is taken away.
+        assert_eq!(
+            hep(&after, "n1-wan-eth0-auto-hep").label("zone"),
+            Some("wan")
+        );
+        assert!(after.global(Kind::HostEndpoint, "n1-auto-hep").is_none());
+    }
+
+    #[test]
+    fn labels_of_a_stub_of_a_node_are_added_and_nothing_is_taken_away() {
+        let before = mk_snapshot([
+            mk_node("n1", json!({})),
+            mk_automatic("n1-auto-hep", "n1", json!({"a": "1"})),
+        ]);
+        let mut state = before.clone();
+        let mut node = state.global(Kind::Node, "n1").unwrap().clone();
+        node.set_label("b", "2");
+        state.put(node);
+        let after = settled(&before, state);
+        let endpoint = hep(&after, "n1-auto-hep");
+        assert_eq!(
+            (endpoint.label("a"), endpoint.label("b")),
+            (Some("1"), Some("2"))
+        );
+    }
+
+    #[test]
+    fn endpoints_that_the_controller_makes_are_there_even_where_they_were_not_read() {
+        let foreign = json!({"apiVersion": "projectcalico.org/v3", "kind": "HostEndpoint",
+            "metadata": {"name": "n2-auto-hep"}, "spec": {"node": "n2", "interfaceName": "eth0"}});
+        let before = mk_snapshot([
+            mk_node("n1", json!({"a": "1"})),
+            mk_node("n2", json!({"a": "2"})),
+            foreign.clone(),
+            mk_controllers(json!({"autoCreate": "Enabled"})),
+        ]);
+        let after = settled(&before, before.clone());
+        let made = hep(&after, "n1-auto-hep");
+        assert!(is_automatic(made) && made.label("a") == Some("1"));
+        assert_eq!(made.spec_str("interfaceName"), Some("*"));
+        assert_eq!(
+            made.spec_strs("profiles").collect::<Vec<_>>(),
+            [ALLOW_PROFILE]
+        );
+        // An external address stands for translation in front of the host.
+        assert_eq!(
+            made.spec_strs("expectedIPs").collect::<Vec<_>>(),
+            ["10.244.0.1", "192.0.2.1"]
+        );
+        assert_eq!(hep(&after, "n2-auto-hep").value(), &foreign);
+        let off = mk_snapshot([
+            mk_node("n1", json!({"a": "1"})),
+            mk_controllers(json!({"autoCreate": "Disabled"})),
+        ]);
+        assert_eq!(settled(&off, off.clone()).len(), off.len());
+    }
+
+    fn mk_pod(name: &str, owner: Value, labels: Value) -> Value {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": "shop", "labels": labels,
+                "ownerReferences": [owner]},
+            "spec": {"nodeName": "n1"}, "status": {"podIP": "10.244.0.9"}})
+    }
+
+    fn mk_controller(kind: &str, name: &str, owner: Option<(&str, &str)>) -> Value {
+        let api = if kind == "Job" || kind == "CronJob" {
+            "batch/v1"
+        } else {
+            "apps/v1"
+        };
+        let template = json!({"metadata": {"labels": {"app": "web", "old": "1"}}});
+        let spec = match kind {
+            "CronJob" => json!({"jobTemplate": {"spec": {"template": template}}}),
+            _ => json!({"template": template}),
+        };
+        let owners: Vec<Value> = owner
+            .map(|(kind, name)| json!({"kind": kind, "name": name, "controller": true}))
+            .into_iter()
+            .collect();
+        json!({"apiVersion": api, "kind": kind, "metadata": {"name": name,
+            "namespace": "shop", "ownerReferences": owners}, "spec": spec})
+    }
+
+    #[test]
+    fn pods_get_the_changes_of_the_template_they_are_made_from() {
+        let by = |kind: &str, name: &str| json!({"kind": kind, "name": name, "controller": true});
+        let labels = json!({"app": "web", "old": "1", "pod-template-hash": "77f"});
+        let cases = [
+            ("Deployment", "web", by("ReplicaSet", "web-77f"), true),
+            ("Deployment", "web", by("ReplicaSet", "web-77f"), false),
+            ("DaemonSet", "web", by("DaemonSet", "web"), false),
+            ("StatefulSet", "web", by("StatefulSet", "web"), false),
+            ("CronJob", "web", by("Job", "web-29100"), true),
+            ("CronJob", "web", by("Job", "web-29100"), false),
+        ];
+        for (kind, name, owner, between) in cases {
+            let mut objects = vec![
+                mk_controller(kind, name, None),
+                mk_pod("web-1", owner.clone(), labels.clone()),
+                mk_pod("other", by("DaemonSet", "else"), labels.clone()),
+                json!({"apiVersion": "projectcalico.org/v3", "kind": "WorkloadEndpoint",
+                    "metadata": {"name": "n1-k8s-web-eth0", "namespace": "shop",
+                        "labels": {"app": "web", "old": "1", "projectcalico.org/orchestrator": "k8s"}},
+                    "spec": {"node": "n1", "pod": "web-1"}}),
+            ];
+            if between {
+                let middle = owner["kind"].as_str().unwrap();
+                let name_of = owner["name"].as_str().unwrap();
+                objects.push(mk_controller(middle, name_of, Some((kind, name))));
+            }
+            let before = mk_snapshot(objects);
+            let mut state = before.clone();
+            let controller = state.all().map(|s| &s.object);
+            let controller = controller.filter(|o| o.id().kind.name() == kind && o.name() == name);
+            let mut controller = controller.cloned().next().unwrap();
+            let path = pod_label_path(controller.id().kind).unwrap();
+            controller.set_at(&path, "allowed-etcd-client", "true");
+            controller.remove_at(&path, "old");
+            state.put(controller);
+            let after = settled(&before, state);
+            let of = |kind: Kind, name: &str| {
+                let id = ObjectId::namespaced(kind, "shop", name);
+                let object = after.get(&id).unwrap();
+                let text = |key: &str| object.label(key).map(str::to_owned);
+                (text("allowed-etcd-client"), text("old"), text("app"))
+            };
+            let changed = (Some("true".to_owned()), None, Some("web".to_owned()));
+            let same = (None, Some("1".to_owned()), Some("web".to_owned()));
+            assert_eq!(of(Kind::Pod, "web-1"), changed, "{kind} {between}");
+            assert_eq!(
+                of(Kind::WorkloadEndpoint, "n1-k8s-web-eth0"),
+                changed,
+                "{kind}"
+            );
+            assert_eq!(of(Kind::Pod, "other"), same, "{kind}");
+        }
+    }
+}

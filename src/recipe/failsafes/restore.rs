@@ -1,0 +1,285 @@
+//! Putting ports back into the failsafe lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::memory::Memory;
+use super::{
+    Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
+    effective_lists, from_text, listed, node_matches, places, readable_layers, values,
+};
+use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
+use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Version};
+use crate::recipe::hosts::Hosts;
+use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
+
+/// Drafts the opposite of [`super::prune`]: what was pruned comes back as it was. A port that
+/// nobody pruned is added to the lists that decide only where the intent says so: otherwise a
+/// second run, or the opposite of a pruning that found nothing, would open it.
+///
+/// # Errors
+///
+/// As [`super::prune`].
+pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeError> {
+    let ports = asked_ports(draft.snapshot(), intent)?;
+    let layers = readable_layers(draft.snapshot())?;
+    let hosts = Hosts::read(draft.snapshot())?;
+    let chosen = chosen_hosts(&hosts, intent)?;
+    let remembering: Vec<ObjectId> = draft
+        .snapshot()
+        .of(Kind::FelixConfiguration)
+        .filter(|c| c.annotation(marks::PRUNED).is_some() && concerns(c.name(), intent))
+        .map(|c| c.id().clone())
+        .collect();
+    let mut back: BTreeMap<Direction, BTreeSet<ServerPort>> = BTreeMap::new();
+    for id in &remembering {
+        for direction in &intent.directions {
+            let ports = put_back(draft, id, *direction, &ports);
+            back.entry(*direction).or_default().extend(ports);
+        }
+        drop_if_emptied(draft, id);
+    }
+    for direction in &intent.directions {
+        let back = back.remove(direction).unwrap_or_default();
+        let others: Vec<ServerPort> = ports
+            .iter()
+            .copied()
+            .filter(|p| !back.contains(p))
+            .collect();
+        if others.is_empty() {
+            continue;
+        }
+        let lists = effective_lists(&layers, *direction, &chosen);
+        if intent.add {
+            add_missing(draft, &lists, *direction, &others, intent)?;
+        } else {
+            note_not_pruned(draft, &lists, *direction, &others);
+        }
+    }
+    Ok(())
+}
+
+fn concerns(configuration: &str, intent: &Failsafes) -> bool {
+    let named = |node: &str| intent.nodes.iter().any(|n| n == node);
+    intent.nodes.is_empty() || configuration.strip_prefix("node.").is_some_and(named)
+}
+
+/// Puts remembered entries back; returns the ports that came back.
+fn put_back(
+    draft: &mut Draft<'_>,
+    id: &ObjectId,
+    direction: Direction,
+    ports: &[ServerPort],
+) -> Vec<ServerPort> {
+    let Some(mut object) = draft.current(id).cloned() else {
+        return Vec::new();
+    };
+    let mut memory = Memory::read(&object);
+    let Some(pruned) = memory.list(direction) else {
+        return Vec::new();
+    };
+    let annotation =
+        override_annotation(&object, direction).map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let annotation = annotation.filter(|_| pruned.text.is_some());
+    let mut entries = match &annotation {
+        Some((_, text)) => from_text(text),
+        None => {
+            let field = object.spec(direction.field()).and_then(Value::as_array);
+            field.cloned().unwrap_or_default()
+        }
+    };
+    let back = pruned.put_back(&mut entries, ports);
+    if back.is_empty() {
+        return back;
+    }
+    let (absent, text) = (pruned.absent, pruned.text.clone());
+    let complete = pruned.removed.is_empty();
+    if complete {
+        *memory.list(direction) = None;
+    }
+    match annotation {
+        Some((key, _)) => {
+            // The text comes back letter for letter when it still means the same.
+            let text = text.filter(|t| complete && from_text(t) == entries);
+            object.set_annotation(&key, &text.unwrap_or_else(|| as_text(&entries)));
+        }
+        None if absent && complete && decides_without(draft, id, direction, &entries) => {
+            object.remove_spec(direction.field());
+        }
+        None => object.set_spec(direction.field(), Value::Array(entries)),
+    }
+    memory.write(&mut object);
+    draft.put(
+        Stage::Failsafes,
+        object,
+        format!("{direction} failsafe for {} again", listed(&back)),
+    );
+    back
+}
+
+/// Whether a list is the one that decides without the field: then the field goes away, so that
+/// the list follows the layers below again, as it did before.
+fn decides_without(
+    draft: &Draft<'_>,
+    id: &ObjectId,
+    direction: Direction,
+    entries: &[Value],
+) -> bool {
+    let snapshot = draft.snapshot();
+    let mut without = Snapshot::new(snapshot.datastore.clone(), []);
+    for kind in [Kind::FelixConfiguration, Kind::DaemonSet, Kind::ConfigMap] {
+        snapshot
+            .of(kind)
+            .cloned()
+            .for_each(|object| without.put(object));
+    }
+    if let Some(mut object) = draft.current(id).cloned() {
+        object.remove_spec(direction.field());
+        without.put(object);
+    }
+    let node = id.name.strip_prefix("node.").unwrap_or_default();
+    let labels = Host::all(snapshot)
+        .remove(node)
+        .map(|host| host.labels)
+        .unwrap_or_default();
+    let below = FailsafeLayers::read(&without).effective(direction, node, &labels, &node_matches);
+    let read: Option<Vec<Failsafe>> = entries
+        .iter()
+        .map(|v| Failsafe::from_value(v).ok())
+        .collect();
+    read == Some(below.entries)
+}
+
+/// A FelixConfiguration that the tool made for pruned lists goes away with them.
+fn drop_if_emptied(draft: &mut Draft<'_>, id: &ObjectId) {
+    let emptied = |object: &Object| {
+        let spec = object.value().get("spec").and_then(Value::as_object);
+        marks::is_created(object) && spec.is_none_or(serde_json::Map::is_empty)
+    };
+    if draft.current(id).is_some_and(emptied) {
+        draft.delete(Stage::Failsafes, id, "was made for the pruned lists");
+    }
+}
+
+/// Ports that a list does not open to everybody.
+fn closed(list: &Effective, ports: &[ServerPort]) -> Vec<ServerPort> {
+    let closed = |port: &&ServerPort| list.of(**port).all(|f| f.net.is_some());
+    ports.iter().filter(closed).copied().collect()
+}
+
+/// Adds ports that nobody remembers having pruned to the layer that decides.
+fn add_missing(
+    draft: &mut Draft<'_>,
+    lists: &BTreeMap<Effective, Vec<String>>,
+    direction: Direction,
+    ports: &[ServerPort],
+    intent: &Failsafes,
+) -> Result<(), RecipeError> {
+    let mut nothing = true;
+    let version = draft.snapshot().version();
+    for (list, names) in lists {
+        let missing = closed(list, ports);
+        if missing.is_empty() {
+            continue;
+        }
+        nothing = false;
+        let mut wanted = values(list);
+        add(&mut wanted, &missing, direction, version);
+        for id in places(list, names, intent, &wanted)? {
+            let object = configuration(draft, &id);
+            let object = with_ports(object, list, direction, &missing, version);
+            let why = format!("{direction} failsafe for {}", listed(&missing));
+            draft.put(Stage::Failsafes, object, why);
+        }
+    }
+    if nothing {
+        note_there(draft, direction, ports);
+    }
+    Ok(())
+}
+
+fn note_there(draft: &mut Draft<'_>, direction: Direction, ports: &[ServerPort]) {
+    let verb = if ports.len() == 1 { "is" } else { "are" };
+    draft.note(
+        Importance::Note,
+        format!(
+            "nothing to restore {direction}: {} {verb} there",
+            listed(ports)
+        ),
+        None,
+    );
+}
+
+/// Says which lists lack a port that was not pruned from them: they stay as they are.
+fn note_not_pruned(
+    draft: &mut Draft<'_>,
+    lists: &BTreeMap<Effective, Vec<String>>,
+    direction: Direction,
+    ports: &[ServerPort],
+) {
+    let mut nothing = true;
+    for list in lists.keys() {
+        let missing = closed(list, ports);
+        if missing.is_empty() {
+            continue;
+        }
+        nothing = false;
+        draft.note(
+            Importance::Note,
+            format!(
+                "nothing to restore {direction}: calicoctl-protect did not take {} out of {}",
+                listed(&missing),
+                list.source
+            ),
+            Some("`restore … --add` puts a port there all the same".to_owned()),
+        );
+    }
+    if nothing {
+        note_there(draft, direction, ports);
+    }
+}
+
+fn with_ports(
+    mut object: Object,
+    list: &Effective,
+    direction: Direction,
+    missing: &[ServerPort],
+    version: Version,
+) -> Object {
+    let annotation = deciding_annotation(list, object.id());
+    let mut entries: Vec<Value> = match annotation {
+        Some(_) => values(list),
+        None => {
+            let field = object.spec(direction.field()).and_then(Value::as_array);
+            field.cloned().unwrap_or_else(|| values(list))
+        }
+    };
+    add(&mut entries, missing, direction, version);
+    match annotation {
+        Some(key) => object.set_annotation(key, &as_text(&entries)),
+        None => object.set_spec(direction.field(), Value::Array(entries)),
+    }
+    object
+}
+
+/// Adds ports to entries, each where the built-in list has it.
+fn add(entries: &mut Vec<Value>, ports: &[ServerPort], direction: Direction, version: Version) {
+    for port in ports {
+        let at = built_in_place(&direction.built_in(version), entries, *port);
+        entries.insert(at, Failsafe::any(*port).to_value());
+    }
+}
+
+/// Where a port stands among entries, in the order of the built-in list; others come last.
+fn built_in_place(order: &[Failsafe], entries: &[Value], port: ServerPort) -> usize {
+    let rank = |p: ServerPort| order.iter().position(|known| known.port == p);
+    let Some(own) = rank(port) else {
+        return entries.len();
+    };
+    let behind = |value: &Value| {
+        let other = Failsafe::from_value(value).ok().and_then(|f| rank(f.port));
+        other.is_some_and(|other| other > own)
+    };
+    entries.iter().position(behind).unwrap_or(entries.len())
+}

@@ -1,0 +1,340 @@
+//! The recipe's policies: their content, and how they are known again.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::workloads::pod_labels;
+use super::{RecipeError, marks};
+use crate::calico::endpoint::pod_label_path;
+use crate::calico::names::ServerName;
+use crate::calico::policy::{Action, DEFAULT_TIER, PolicySpec, PolicyType, policy_spec};
+use crate::calico::{Kind, Object, ObjectId, PortMatch, ServerPort, Snapshot, Transport, Version};
+use crate::selector::normalise;
+
+/// The label, and the policy, that keep all other traffic open.
+pub const DEFAULT_ALLOW: &str = "bl-default-allow";
+/// Order of a protect policy unless the user chooses another.
+pub const PROTECT_ORDER: f64 = 500.0;
+/// Order of the policy that keeps all other traffic open.
+pub const DEFAULT_ALLOW_ORDER: f64 = 5000.0;
+
+/// How traffic other than the server's is treated on a protected endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Approach {
+    /// A late policy allows what no rule denied.
+    #[default]
+    AllowByDefault,
+    /// The clients are allowed and nothing else: every other port must be opened on purpose.
+    DenyByDefault,
+}
+
+/// The selector for a recipe label.
+#[must_use]
+pub fn selector_of(label: &str) -> String {
+    format!("{label} == \"true\"")
+}
+
+/// The policy `bl-default-allow`.
+#[must_use]
+pub fn default_allow() -> Object {
+    let mut policy = Object::empty(ObjectId::global(Kind::GlobalNetworkPolicy, DEFAULT_ALLOW));
+    policy.replace_spec(json!({
+        "order": order_value(DEFAULT_ALLOW_ORDER),
+        "selector": selector_of(DEFAULT_ALLOW),
+        "types": ["Ingress", "Egress"],
+        "ingress": [{"action": "Allow"}],
+        "egress": [{"action": "Allow"}],
+    }));
+    marks::set_created(&mut policy);
+    policy
+}
+
+/// Everything that the protect policy of a server says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProtectPolicy {
+    /// The server.
+    pub server: ServerName,
+    /// Its ports.
+    pub ports: Vec<ServerPort>,
+    /// How other traffic is treated.
+    pub approach: Approach,
+    /// The tier; `None` for the default tier.
+    pub tier: Option<String>,
+    /// The order within the tier.
+    pub order: f64,
+}
+
+impl ProtectPolicy {
+    /// The policy's identity. Policies of other tiers are named `<tier>.<name>` by v3.29 to v3.31.
+    #[must_use]
+    pub fn id(&self, version: Version) -> ObjectId {
+        let name = self.server.policy_name();
+        let name = match &self.tier {
+            Some(tier) if version.wants_tier_prefix() => format!("{tier}.{name}"),
+            _ => name,
+        };
+        ObjectId::global(Kind::GlobalNetworkPolicy, name)
+    }
+
+    /// The policy as the recipe writes it.
+    #[must_use]
+    pub fn object(&self, version: Version) -> Object {
+        let mut policy = Object::empty(self.id(version));
+        let client = format!("has({})", self.server.allowed_label());
+        let rules: Vec<Value> = self
+            .by_transport()
+            .map(|(transport, ports)| match self.approach {
+                Approach::AllowByDefault => json!({
+                    "action": "Deny",
+                    "protocol": transport.name(),
+                    "source": {"notSelector": client},
+                    "destination": {"ports": ports},
+                }),
+                Approach::DenyByDefault => json!({
+                    "action": "Allow",
+                    "protocol": transport.name(),
+                    "source": {"selector": client},
+                    "destination": {"ports": ports},
+                }),
+            })
+            .collect();
+        policy.replace_spec(json!({}));
+        if let Some(tier) = &self.tier {
+            policy.set_spec("tier", json!(tier));
+        }
+        policy.set_spec("order", order_value(self.order));
+        let label = self.server.protected_label();
+        policy.set_spec("selector", json!(selector_of(&label)));
+        policy.set_spec("types", json!(["Ingress"]));
+        policy.set_spec("ingress", json!(rules));
+        marks::set_created(&mut policy);
+        policy
+    }
+
+    fn by_transport(&self) -> impl Iterator<Item = (Transport, Vec<u16>)> {
+        [Transport::Tcp, Transport::Udp, Transport::Sctp]
+            .into_iter()
+            .filter_map(|transport| {
+                let mut ports: Vec<u16> = self
+                    .ports
+                    .iter()
+                    .filter(|p| p.transport == transport)
+                    .map(|p| p.port)
+                    .collect();
+                ports.sort_unstable();
+                ports.dedup();
+                (!ports.is_empty()).then_some((transport, ports))
+            })
+    }
+}
+
+/// The protect policy of a server in a snapshot, whatever its content, in any tier.
+#[must_use]
+pub fn find<'s>(snapshot: &'s Snapshot, server: &ServerName) -> Option<&'s Object> {
+    let name = server.policy_name();
+    if let Some(policy) = snapshot.global(Kind::GlobalNetworkPolicy, &name) {
+        return Some(policy);
+    }
+    snapshot.of(Kind::GlobalNetworkPolicy).find(|policy| {
+        let tier = policy.spec_str("tier").unwrap_or(DEFAULT_TIER);
+        tier != DEFAULT_TIER
+            && policy
+                .name()
+                .strip_prefix(tier)
+                .and_then(|n| n.strip_prefix('.'))
+                == Some(&name)
+    })
+}
+
+/// Whether two policies mean the same to Felix: empty peers, the default tier, spelling of
+/// selectors and ports, and marks do not count.
+#[must_use]
+pub fn same_meaning(a: &Object, b: &Object) -> bool {
+    match (policy_spec(a), policy_spec(b)) {
+        (Ok(a), Ok(b)) => meaning(a) == meaning(b),
+        _ => false,
+    }
+}
+
+fn meaning(mut spec: PolicySpec) -> PolicySpec {
+    spec.tier = Some(spec.tier().to_owned());
+    spec.selector = Some(normalise(spec.selector.as_deref().unwrap_or_default()));
+    let mut types = spec
+        .types
+        .take()
+        .filter(|t| !t.is_empty())
+        .unwrap_or_else(|| spec.default_types());
+    types.sort();
+    types.dedup();
+    // Rules of a direction that the policy does not cover are dead.
+    for (direction, rules) in [
+        (PolicyType::Ingress, &mut spec.ingress),
+        (PolicyType::Egress, &mut spec.egress),
+    ] {
+        if !types.contains(&direction) {
+            *rules = None;
+        }
+        let rules = rules.get_or_insert_default();
+        for rule in rules {
+            for side in [&mut rule.source, &mut rule.destination] {
+                for text in [
+                    &mut side.selector,
+                    &mut side.not_selector,
+                    &mut side.namespace_selector,
+                ] {
+                    *text = text.take().filter(|t| !t.is_empty()).map(|t| normalise(&t));
+                }
+                side.ports.sort();
+                side.not_ports.sort();
+            }
+        }
+    }
+    spec.types = Some(types);
+    spec
+}
+
+/// What a protect policy protects, read back from its content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Protection {
+    /// The ports that it denies to, or allows for, by client label.
+    pub ports: Vec<ServerPort>,
+    /// Which form the policy has.
+    pub approach: Approach,
+    /// Its tier.
+    pub tier: String,
+    /// Its order; `None` means last.
+    pub order: Option<f64>,
+}
+
+/// Reads a policy as a protect policy of a server; `None` when it has another shape.
+#[must_use]
+pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
+    let spec = policy_spec(policy).ok()?;
+    if normalise(spec.selector.as_deref().unwrap_or_default())
+        != normalise(&selector_of(&server.protected_label()))
+    {
+        return None;
+    }
+    let client = normalise(&format!("has({})", server.allowed_label()));
+    let mut ports = Vec::new();
+    let mut approach = None;
+    for rule in spec.rules(PolicyType::Ingress) {
+        let peer = match rule.action {
+            Action::Deny => (Approach::AllowByDefault, &rule.source.not_selector),
+            Action::Allow => (Approach::DenyByDefault, &rule.source.selector),
+            _ => continue,
+        };
+        let (form, Some(selector)) = peer else {
+            continue;
+        };
+        let Some(transport) = rule.protocol.and_then(crate::calico::Protocol::transport) else {
+            continue;
+        };
+        if normalise(selector) != client {
+            continue;
+        }
+        approach.get_or_insert(form);
+        for port in &rule.destination.ports {
+            if let PortMatch::Range(low, high) = port {
+                ports.extend((*low..=*high).map(|port| ServerPort { transport, port }));
+            }
+        }
+    }
+    Some(Protection {
+        ports,
+        approach: approach?,
+        tier: spec.tier().to_owned(),
+        order: spec.order,
+    })
+}
+
+/// Servers that a snapshot has any part of a protection for: a policy, a protected label or a
+/// client label.
+#[must_use]
+pub fn servers_here(snapshot: &Snapshot) -> BTreeSet<ServerName> {
+    let mut names = BTreeSet::new();
+    for stored in snapshot.all() {
+        let object = &stored.object;
+        let mut add = |key: &str| names.extend(server_of_label(key));
+        object.labels().for_each(|(key, _)| add(key));
+        if let Some(path) = pod_label_path(object.id().kind) {
+            pod_labels(object, &path).keys().for_each(|key| add(key));
+        }
+        if object.id().kind == Kind::GlobalNetworkPolicy {
+            let tier = object.spec_str("tier").unwrap_or(DEFAULT_TIER);
+            let name = object.name();
+            let plain = name.strip_prefix(tier).and_then(|n| n.strip_prefix('.'));
+            add(plain.unwrap_or(name));
+        }
+    }
+    names
+}
+
+/// The server that a label of the recipe, or a protect policy, is about.
+fn server_of_label(key: &str) -> Option<ServerName> {
+    let protected = key
+        .strip_prefix("protected-")
+        .and_then(|k| k.strip_suffix("-server"));
+    let allowed = || {
+        key.strip_prefix("allowed-")
+            .and_then(|k| k.strip_suffix("-client"))
+    };
+    protected.or_else(allowed)?.parse().ok()
+}
+
+/// Checks that a server is one of the catalogue, or one that the snapshot knows in any part.
+///
+/// # Errors
+///
+/// When it is neither.
+pub fn check_known(snapshot: &Snapshot, server: &ServerName) -> Result<(), RecipeError> {
+    if super::catalogue::known(server.as_str()).is_some() || servers_here(snapshot).contains(server)
+    {
+        return Ok(());
+    }
+    Err(unknown_server(snapshot, server))
+}
+
+/// The ports of a server: those that its policy names, else those that the catalogue knows.
+///
+/// # Errors
+///
+/// When nothing tells what the server is.
+pub fn ports_of(snapshot: &Snapshot, server: &ServerName) -> Result<Vec<ServerPort>, RecipeError> {
+    let protected = find(snapshot, server).and_then(|policy| read(policy, server));
+    if let Some(protection) = protected.filter(|p| !p.ports.is_empty()) {
+        return Ok(protection.ports);
+    }
+    match super::catalogue::known(server.as_str()) {
+        Some(known) => Ok(known.ports.to_vec()),
+        None => Err(unknown_server(snapshot, server)),
+    }
+}
+
+/// The error for a name that neither the cluster nor the catalogue knows.
+fn unknown_server(snapshot: &Snapshot, server: &ServerName) -> RecipeError {
+    let name = server.as_str();
+    let here = servers_here(snapshot);
+    let mut similar = super::catalogue::similar_names(name);
+    let close = |known: &&ServerName| super::catalogue::distance(name, known.as_str()) <= 2;
+    similar.extend(here.iter().filter(close).map(ServerName::as_str));
+    let new = format!("a server of your own begins with `server {name} --port tcp/PORT`");
+    RecipeError::usage(format!("unknown server `{name}`")).hint(match similar.first() {
+        Some(best) => format!("did you mean `{best}`? {new}"),
+        None => new,
+    })
+}
+
+/// A whole number is written without a fraction, as people do.
+fn order_value(order: f64) -> Value {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "only taken when the number is whole and small"
+    )]
+    if order.fract() == 0.0 && order.abs() < 1e15 {
+        json!(order as i64)
+    } else {
+        json!(order)
+    }
+}

@@ -1,0 +1,193 @@
+//! Taking a protection away again.
+
+use super::hosts::carries;
+use super::policies::{self, DEFAULT_ALLOW};
+use super::server::SELF_SET;
+use super::{Draft, Importance, RecipeError, Stage, marks, workloads};
+use crate::calico::names::ServerName;
+use crate::calico::{Kind, Object, ObjectId};
+
+/// Take a protection away: what is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoveServer {
+    /// The server.
+    pub server: ServerName,
+    /// Whether parts that the tool did not make go away, too.
+    pub all: bool,
+}
+
+/// Kinds that carry labels of their own.
+const LABELLED: [Kind; 3] = [Kind::HostEndpoint, Kind::Node, Kind::CalicoNode];
+
+/// Drafts the opposite of [`super::server::protect`]: what the tool added goes away, what was there
+/// before stays.
+///
+/// # Errors
+///
+/// When the server is not known, or when all of its protection is somebody else's.
+pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), RecipeError> {
+    let server = &intent.server;
+    let label = server.protected_label();
+    let policy = policies::find(draft.snapshot(), server).cloned();
+    let ours = intent.all || policy.as_ref().is_none_or(marks::is_created);
+    let labelled: Vec<Object> = draft
+        .all()
+        .filter(|o| LABELLED.contains(&o.id().kind) && is_labelled(o, &label))
+        .cloned()
+        .collect();
+    policies::check_known(draft.snapshot(), server)?;
+    let ours_alone =
+        |object: &Object| ours || marks::has_label(object, &label) || marks::is_created(object);
+    let allow_ours = allow_is_ours(draft);
+    for object in labelled.iter().filter(|o| ours_alone(o)) {
+        let why = format!("no longer protects {}", place_of(object));
+        draft.edit(Stage::ProtectedLabels, object.id(), why, |object| {
+            unprotect(object, &label, allow_ours);
+        });
+    }
+    let why = "no longer protects its pods";
+    workloads::unlabel(draft, None, &label, Stage::ProtectedLabels, why, ours_alone);
+    if let Some(policy) = policy.as_ref().filter(|_| ours) {
+        draft.delete(Stage::ProtectPolicy, policy.id(), "lets everybody in again");
+    }
+    delete_empty_endpoints(draft);
+    let own_set = ObjectId::global(
+        Kind::GlobalNetworkSet,
+        server.client_set_name(Some(SELF_SET)),
+    );
+    if draft
+        .current(&own_set)
+        .is_some_and(|set| intent.all || marks::is_created(set))
+    {
+        draft.delete(
+            Stage::Clients,
+            &own_set,
+            "held loopback and the server's own hosts",
+        );
+    }
+    delete_default_allow(draft);
+    if let Some(tier) = policy.as_ref().and_then(|p| p.spec_str("tier")) {
+        delete_tier(draft, tier);
+    }
+    note_left(draft, intent, policy.as_ref(), ours);
+    Ok(())
+}
+
+/// Whether a label of the recipe stands on an object that is not a copy: labels of automatic host
+/// endpoints come from their Node.
+fn is_labelled(object: &Object, label: &str) -> bool {
+    object.label(label).is_some() && !crate::calico::endpoint::is_automatic(object)
+}
+
+fn place_of(object: &Object) -> &str {
+    object.spec_str("node").unwrap_or_else(|| object.name())
+}
+
+/// Takes the protected label off, and the allow label where the tool added it and nothing else
+/// needs it.
+fn unprotect(object: &mut Object, label: &str, allow_ours: bool) {
+    object.remove_label(label);
+    marks::remove_label(object, label);
+    let protected = |key: &str| key.starts_with("protected-") && key.ends_with("-server");
+    let needed = object.labels().any(|(key, _)| protected(key));
+    let added = allow_ours || marks::has_label(object, DEFAULT_ALLOW) || marks::is_created(object);
+    if !needed && added {
+        object.remove_label(DEFAULT_ALLOW);
+        marks::remove_label(object, DEFAULT_ALLOW);
+    }
+}
+
+fn default_allow_id() -> ObjectId {
+    ObjectId::global(Kind::GlobalNetworkPolicy, DEFAULT_ALLOW)
+}
+
+fn allow_is_ours(draft: &Draft<'_>) -> bool {
+    draft
+        .current(&default_allow_id())
+        .is_some_and(marks::is_created)
+}
+
+/// Takes away host endpoints that the tool made and that serve nothing any more.
+pub fn delete_empty_endpoints(draft: &mut Draft<'_>) {
+    let recipe = |key: &str| {
+        key.starts_with("protected-") && key.ends_with("-server")
+            || key.starts_with("allowed-") && key.ends_with("-client")
+    };
+    let touched = |draft: &Draft<'_>, object: &Object| {
+        draft
+            .snapshot()
+            .get(object.id())
+            .is_some_and(|before| before != object)
+    };
+    let empty: Vec<ObjectId> = draft
+        .all()
+        .filter(|o| o.id().kind == Kind::HostEndpoint && marks::is_created(o))
+        .filter(|o| touched(draft, o) && !o.labels().any(|(key, _)| recipe(key)))
+        .map(|o| o.id().clone())
+        .collect();
+    for id in empty {
+        draft.delete(Stage::HostEndpoints, &id, "was made for the protection");
+    }
+}
+
+fn delete_default_allow(draft: &mut Draft<'_>) {
+    let id = default_allow_id();
+    let used = draft
+        .all()
+        .any(|o| LABELLED.contains(&o.id().kind) && is_labelled(o, DEFAULT_ALLOW));
+    if allow_is_ours(draft) && !used {
+        draft.delete(
+            Stage::DefaultAllow,
+            &id,
+            "no host endpoint needs it any more",
+        );
+    }
+}
+
+fn delete_tier(draft: &mut Draft<'_>, name: &str) {
+    let id = ObjectId::global(Kind::Tier, name);
+    let used = draft
+        .all()
+        .any(|o| o.id().kind.is_tiered_policy() && o.spec_str("tier") == Some(name));
+    if draft.current(&id).is_some_and(marks::is_created) && !used {
+        draft.delete(Stage::Tier, &id, "holds no policy any more");
+    }
+}
+
+fn note_left(draft: &mut Draft<'_>, intent: &RemoveServer, policy: Option<&Object>, ours: bool) {
+    let server = intent.server.as_str();
+    if let (Some(policy), false) = (policy, ours) {
+        let label = intent.server.protected_label();
+        let kept = draft
+            .all()
+            .filter(|o| LABELLED.contains(&o.id().kind) && carries(o, &label))
+            .filter(|o| is_labelled(o, &label))
+            .count();
+        let (on, stay, them) = match kept {
+            0 => (String::new(), "stays", "it"),
+            1 => (" and its label on 1 object".to_owned(), "stay", "them"),
+            n => (format!(" and its label on {n} objects"), "stay", "them"),
+        };
+        draft.note(
+            Importance::Warning,
+            format!(
+                "{}{on} {stay}: calicoctl-protect did not make {them}",
+                policy.id()
+            ),
+            Some(format!("`remove {server} --all` takes {them} away, too")),
+        );
+    }
+    let client = intent.server.allowed_label();
+    let clients = draft.all().filter(|o| o.label(&client).is_some()).count();
+    if clients > 0 {
+        let objects = match clients {
+            1 => "1 object".to_owned(),
+            n => format!("{n} objects"),
+        };
+        draft.note(
+            Importance::Note,
+            format!("the client label `{client}` stays on {objects}; without the protection it does nothing"),
+            Some(format!("`revoke {server} …` takes it away")),
+        );
+    }
+}
