@@ -72,6 +72,9 @@ impl fmt::Display for Direction {
     }
 }
 
+/// What is wrong with a network that cannot be read.
+const NO_NETWORK: &str = "`net` is no network";
+
 /// One failsafe: a port, open to everybody or to one network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Failsafe {
@@ -122,10 +125,8 @@ impl Failsafe {
         let net = match entry.get("net") {
             None | Some(Value::Null) => None,
             Some(Value::String(net)) if net.is_empty() => None,
-            Some(Value::String(net)) => {
-                Some(network(net).ok_or_else(|| wrong("`net` is no network"))?)
-            }
-            Some(_) => return Err(wrong("`net` is no network")),
+            Some(Value::String(net)) => Some(network(net).ok_or_else(|| wrong(NO_NETWORK))?),
+            Some(_) => return Err(wrong(NO_NETWORK)),
         };
         Ok(Self {
             port: ServerPort { transport, port },
@@ -445,6 +446,33 @@ impl FailsafeLayers {
                 source: FailsafeSource::BuiltIn,
             },
         }
+    }
+
+    /// What stops Felix on a host: an entry in a layer that this host reads. The layers of other
+    /// hosts do it no harm.
+    #[must_use]
+    pub fn fatal_on(
+        &self,
+        node: &str,
+        labels: &BTreeMap<String, String>,
+        matches: MatchNode<'_>,
+    ) -> Option<&LayerError> {
+        let own = self.nodes.get(node);
+        let mut scoped = self.scoped.iter();
+        let scoped = scoped.find(|(selector, _)| matches(selector, labels));
+        let scoped = scoped.map(|(_, lists)| lists);
+        let read = [Some(&self.environment), own, scoped, Some(&self.default)];
+        let holds = |lists: &Lists, source: &FailsafeSource| {
+            let mut both = Direction::BOTH.into_iter().filter_map(|d| lists.get(d));
+            both.any(|layer| layer.source == *source)
+        };
+        self.fatal.iter().find(|error| {
+            let mut read = read.iter().flatten();
+            // A network is read when the object comes in, before anybody asks whom it is for.
+            let everywhere = error.error.problem == NO_NETWORK
+                && matches!(error.layer, FailsafeSource::Field { .. });
+            everywhere || read.any(|lists| holds(lists, &error.layer))
+        })
     }
 
     fn lists_of(&mut self, configuration: &Object) -> Lists {

@@ -9,10 +9,12 @@ use serde::Deserialize;
 
 use super::{Object, ObjectError, PortMatch, Protocol};
 
-/// What a rule does with a packet that it matches. The spelling is exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+/// What a rule does with a packet that it matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Action {
     /// Let it through.
+    #[default]
     Allow,
     /// Drop it.
     Deny,
@@ -20,6 +22,22 @@ pub enum Action {
     Log,
     /// Go on with the next tier.
     Pass,
+}
+
+impl TryFrom<String> for Action {
+    type Error = String;
+
+    /// Reads an action as Felix does: in any case, since a store that nobody validated may hold
+    /// any, and nothing on the way to the rules looks at it again. An empty one allows.
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.to_lowercase().as_str() {
+            "" | "allow" => Ok(Self::Allow),
+            "deny" => Ok(Self::Deny),
+            "log" => Ok(Self::Log),
+            "pass" | "next-tier" => Ok(Self::Pass),
+            _ => Err(format!("`{text}` is no action")),
+        }
+    }
 }
 
 impl fmt::Display for Action {
@@ -114,7 +132,8 @@ pub const DEFAULT_TIER: &str = "default";
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
-    /// What to do with a match.
+    /// What to do with a match; absent means Allow.
+    #[serde(default)]
     pub action: Action,
     /// 4 or 6.
     pub ip_version: Option<u8>,
@@ -270,7 +289,17 @@ mod tests {
     }
 
     #[test]
-    fn an_action_in_the_wrong_case_is_no_action() {
-        assert!(serde_json::from_value::<Rule>(json!({"action": "deny"})).is_err());
+    fn actions_are_read_in_any_case_as_felix_reads_them() {
+        let read = |text: &str| serde_json::from_value::<Rule>(json!({"action": text}));
+        let known = [
+            ("deny", Action::Deny),
+            ("ALLOW", Action::Allow),
+            ("", Action::Allow),
+        ];
+        for (text, action) in known {
+            assert_eq!(read(text).unwrap().action, action, "{text}");
+        }
+        assert_eq!(read("next-tier").unwrap().action, Action::Pass);
+        assert!(read("refuse").is_err());
     }
 }

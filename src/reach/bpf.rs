@@ -2,13 +2,16 @@
 //!
 //! Source: semantics, section 3.7.
 
-use crate::calico::Transport;
+use crate::calico::{Transport, Version};
 
 use super::missing::Missing;
 use super::oracle::Oracle;
 use super::packet::Packet;
 use super::topology::LOOPBACK;
-use super::wires::Node;
+use super::wires::{Node, TUNNEL_DEVICES};
+
+/// Types of ICMPv6 that keep a link working: multicast membership, routers, neighbours.
+const DISCOVERY: [u8; 6] = [130, 131, 132, 133, 135, 136];
 
 impl Node {
     /// Whether Felix runs in eBPF mode here.
@@ -23,9 +26,24 @@ impl Node {
 
     /// Whether eBPF mode lets the packet through without policy: neighbour discovery.
     pub fn spares(&self, packet: &Packet, oracle: &mut Oracle) -> bool {
-        let kind = packet.icmp.and_then(|(kind, _)| kind);
-        let discovery = kind.is_some_and(|k| matches!(k, 130..=133 | 135 | 136));
-        packet.is_ipv6() && discovery && self.is_bpf(oracle)
+        packet.is_ipv6()
+            && packet.icmp.is_some()
+            && self.is_bpf(oracle)
+            && self.is_discovery(packet, oracle)
+    }
+
+    /// Whether a packet is one of IPv6 neighbour discovery or of multicast membership, which are
+    /// let through to hosts. One whose type is not known may be.
+    pub fn is_discovery(&self, packet: &Packet, oracle: &mut Oracle) -> bool {
+        let Some((kind, _)) = packet.icmp.filter(|_| packet.is_ipv6()) else {
+            return false;
+        };
+        match kind {
+            Some(kind) => DISCOVERY.contains(&kind),
+            None => DISCOVERY
+                .iter()
+                .any(|kind| oracle.icmp_is(&self.name, Some(*kind), None)),
+        }
     }
 
     /// Whether a packet is one of WireGuard's own.
@@ -37,7 +55,13 @@ impl Node {
 
     /// Whether eBPF mode leaves an interface alone. It does so with loopback, save for UDP, and
     /// with names that do not match its pattern.
-    pub fn exempts(&self, interface: Option<&str>, packet: &Packet, oracle: &mut Oracle) -> bool {
+    pub fn exempts(
+        &self,
+        interface: Option<&str>,
+        packet: &Packet,
+        version: Version,
+        oracle: &mut Oracle,
+    ) -> bool {
         if !self.is_bpf(oracle) {
             return false;
         }
@@ -47,7 +71,7 @@ impl Node {
                 oracle.choose(&self.name, Missing::Behaviour { what }, 2) == 1
             }
             Some(LOOPBACK) => true,
-            Some(name) if self.settings.bpf_pattern.is_none() => !is_data_interface(name),
+            Some(name) if self.settings.bpf_pattern.is_none() => !is_data_interface(name, version),
             _ => {
                 let missing = Missing::Setting {
                     node: self.name.clone(),
@@ -59,8 +83,11 @@ impl Node {
     }
 }
 
-/// The built-in pattern of interfaces that eBPF mode polices, from v3.30 on.
-fn is_data_interface(name: &str) -> bool {
+/// The built-in pattern of interfaces that eBPF mode polices. Up to v3.29 it had tunnels in it.
+fn is_data_interface(name: &str, version: Version) -> bool {
+    if version < Version::new(3, 30, 0) && TUNNEL_DEVICES.contains(&name) {
+        return true;
+    }
     let predictable = ["en", "wl", "ww", "sl", "ib"].iter().any(|prefix| {
         let rest = name.strip_prefix(prefix);
         rest.is_some_and(|r| r.starts_with(['P', 'o', 'p', 's', 'x']))

@@ -5,7 +5,7 @@
 
 use crate::calico::felix::{Direction, Failsafe};
 use crate::calico::policy::{Action, PolicyType};
-use crate::calico::{ObjectId, Protocol, Version};
+use crate::calico::{ObjectId, Protocol, ServerPort, Transport, Version};
 
 use super::addresses::Addresses;
 use super::labels::Group;
@@ -303,30 +303,30 @@ impl Walk<'_> {
     ) -> S {
         let settings = &self.node.settings;
         let effective = settings.failsafes(list);
-        if settings.is_hidden(list) {
+        // Felix knows failsafes of TCP and UDP only, so no list can hold another protocol's port.
+        let transport = packet
+            .transport()
+            .filter(|t| matches!(t, Transport::Tcp | Transport::Udp));
+        if let (true, Some(transport)) = (settings.is_hidden(list), transport) {
             let missing = Missing::Failsafes {
                 node: self.node.name.clone(),
                 direction: list,
             };
-            // Either list may hold the port or not, whatever the list below it says.
-            if context.oracle.choose(context.node, missing, 2) == 1 {
-                let port = packet
-                    .transport()
-                    .map(|transport| crate::calico::ServerPort { transport, port });
-                if let Some(port) = port {
-                    let listed = effective.of(port).next().is_some();
-                    if !listed {
-                        let reason = Reason::Failsafe {
-                            direction: list,
-                            entry: Failsafe::any(port),
-                            source: effective.source.clone(),
-                        };
-                        let none = sources.without(&sources);
-                        parts.push((sources, Ending::Failsafe, reason));
-                        return none;
-                    }
+            // The hidden list may hold the port for everybody or not at all, whatever the list
+            // below it says, which may hold it for some networks only.
+            match context.oracle.choose(context.node, missing, 3) {
+                0 => {}
+                1 => {
+                    let reason = Reason::Failsafe {
+                        direction: list,
+                        entry: Failsafe::any(ServerPort { transport, port }),
+                        source: effective.source.clone(),
+                    };
+                    let none = sources.without(&sources);
+                    parts.push((sources, Ending::Failsafe, reason));
+                    return none;
                 }
-                return sources;
+                _ => return sources,
             }
         }
         let remote_is_far = match self.chain.direction {

@@ -178,7 +178,7 @@ impl<'w> Way<'w, '_, '_> {
         let (interface, source) = self.leaving(node, &before, &sent, ip)?;
         let translated = self.translate(node, DnatChain::Output, &sent)?;
         let (packet, next, out, masquerade) = match translated {
-            None => (sent, before, interface.clone(), false),
+            None => (sent, before.clone(), interface.clone(), false),
             Some(new) => {
                 let packet = sent.to(new.ip, new.port);
                 let next = self.next(node, &packet, dialled);
@@ -186,7 +186,12 @@ impl<'w> Way<'w, '_, '_> {
                 (packet, next, out, new.masquerade)
             }
         };
-        let before = self.gate(node, &interface, &sent);
+        let before = match before {
+            // Leaving by a workload's interface, which never has a host endpoint of its own,
+            // whichever addresses the endpoints of the node expect.
+            Next::Workload(at) => self.world.workload_gate(at),
+            _ => self.gate(node, &interface, &sent),
+        };
         let gate = match next {
             Next::Workload(at) => self.world.workload_gate(at),
             _ => self.gate(node, &out, &packet),

@@ -22,9 +22,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         packet: &Packet,
         flows: Vec<Flow<S>>,
     ) -> Vec<Flow<S>> {
-        let discovery = packet.icmp.and_then(|(kind, _)| kind);
-        let discovery = discovery.filter(|_| packet.is_ipv6());
-        if discovery.is_some_and(|kind| matches!(kind, 130..=133 | 135 | 136)) {
+        if at.node.is_discovery(packet, self.oracle) {
             return self.leave_to_kernel(at, flows, true, &Reason::NeighbourDiscovery);
         }
         let flows = self.workload_chain(at, workload, PolicyType::Egress, packet, flows);

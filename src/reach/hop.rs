@@ -7,7 +7,7 @@ use crate::calico::Transport;
 use crate::calico::policy::PolicyType;
 
 use super::chain::Ending;
-use super::engine::{At, Engine, Flow, Gate, Untracked};
+use super::engine::{At, Engine, Flow, Untracked};
 use super::missing::Missing;
 use super::objects::other_way;
 use super::packet::Packet;
@@ -37,7 +37,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             return flows;
         }
         let flows = self.untracked(at, PolicyType::Ingress, packet, flows);
-        let governor = self.pre_dnat_governor(at.gate);
+        let governor = self.pre_dnat_governor(at);
         let Some(endpoint) = governor.and_then(|g| self.host(g)) else {
             return flows;
         };
@@ -61,14 +61,17 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     }
 
     /// The host endpoint whose pre-DNAT policy counts: the interface's own if it has such policy,
-    /// else that of the endpoint for all interfaces, even on workloads' interfaces.
-    fn pre_dnat_governor(&self, gate: &Gate) -> Option<usize> {
+    /// else that of the endpoint for all interfaces, even on workloads' interfaces. In eBPF mode
+    /// an interface's own endpoint replaces the other wholly.
+    fn pre_dnat_governor(&mut self, at: At<'_, '_>) -> Option<usize> {
+        let gate = at.gate;
+        let replaced = gate.specific.is_some() && at.node.is_bpf(self.oracle);
         let has = |at: &usize| {
             let host = self.host(*at);
             host.is_some_and(|h| self.world.has_policy(h.group, Purpose::PreDnat))
         };
         let own = gate.specific.filter(has);
-        own.or_else(|| gate.wildcard.filter(has))
+        own.or_else(|| gate.wildcard.filter(|_| !replaced).filter(has))
     }
 
     /// Untracked policy, which only endpoints for single interfaces can have.
@@ -120,7 +123,8 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         if let Some(flows) = self.tunnel_input(at, packet, &mut flows) {
             return flows;
         }
-        if at.gate.workload.is_none() && self.skips_as_node_port(at.node, packet) {
+        // The test of the range stands before the rules for workloads' packets.
+        if self.skips_as_node_port(at.node, packet) {
             let step = self.step(at, Effect::Accept, Reason::IpvsNodePort);
             flows.iter_mut().for_each(|f| f.steps.push(step.clone()));
             return flows;
@@ -262,7 +266,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         if !self.policed(at, packet, &mut flows) {
             return flows;
         }
-        if !before.gate.exempt {
+        // A workload's interface never has a host endpoint of its own, whichever addresses the
+        // endpoints of the node expect.
+        if !before.gate.exempt && before.gate.workload.is_none() {
             flows = self.untracked(before, PolicyType::Egress, sent, flows);
         }
         if at.gate.workload.is_some() {

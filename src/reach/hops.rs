@@ -13,7 +13,11 @@ use super::sources::One;
 use super::topology::{Encapsulation, LOOPBACK};
 use super::wires::{Interface, Node};
 
+/// Tunnel devices for which Felix masquerades what the host sends from its other addresses.
+const MASQUERADED: [&str; 3] = ["tunl0", "vxlan.calico", "vxlan-v6.calico"];
+
 /// Where packets go next.
+#[derive(Debug, Clone)]
 pub(super) enum Next {
     /// To a process on this node.
     Here,
@@ -229,8 +233,14 @@ impl<'w> Way<'w, '_, '_> {
             let from_workload = self.world.workload_with(source).is_some();
             let pool =
                 from_workload && !spared && self.world.routes.masquerades(source, packet.near);
-            if masquerade || pool {
-                let own = node.addresses_of(out).unwrap_or_default();
+            let own = node.addresses_of(out).unwrap_or_default();
+            // Felix masquerades what the host itself sends through a tunnel from an address that
+            // the tunnel's device does not have.
+            let foreign = matches!(out, Interface::Named(name) if MASQUERADED.contains(&name.as_str()))
+                && node.has(source)
+                && own.iter().any(|ip| ip.is_ipv6() == packet.is_ipv6())
+                && !own.contains(&source);
+            if masquerade || pool || foreign {
                 let mut own = own.into_iter();
                 let own = own.find(|ip| ip.is_ipv6() == packet.is_ipv6());
                 let configured = node.settings.nat_address.filter(|_| pool);

@@ -5,7 +5,7 @@
 //! what those runs ask. Answers that all runs share are proven. This tries too many combinations
 //! rather than too few, so that nothing is proven that is not so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::missing::Missing;
 
@@ -21,8 +21,10 @@ pub(super) struct Oracle {
     known: HashMap<Missing, usize>,
     /// The ports that the client may have, as far as answers so far leave them open.
     client_ports: Vec<(u16, u16)>,
-    /// Answers about ICMP type and code.
-    icmp: HashMap<(Option<u8>, Option<u8>), bool>,
+    /// ICMP type and code, as far as they were chosen.
+    icmp: HashMap<IcmpPart, u8>,
+    /// ICMP types and codes that were answered with no.
+    icmp_denied: HashSet<(IcmpPart, u8)>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,15 +102,35 @@ impl Oracle {
         yes
     }
 
-    /// Whether an ICMP packet of unknown type and code matches.
+    /// Whether an ICMP packet has a type and code, of which only what is unknown is asked about.
+    /// A packet has one type and one code: once they are chosen, all others are out.
     pub fn icmp_is(&mut self, node: &str, kind: Option<u8>, code: Option<u8>) -> bool {
-        if let Some(known) = self.icmp.get(&(kind, code)) {
-            return *known;
+        let kind_fits = kind.is_none_or(|kind| self.icmp_part(node, IcmpPart::Kind, kind));
+        kind_fits && code.is_none_or(|code| self.icmp_part(node, IcmpPart::Code, code))
+    }
+
+    fn icmp_part(&mut self, node: &str, part: IcmpPart, number: u8) -> bool {
+        if let Some(chosen) = self.icmp.get(&part) {
+            return *chosen == number;
+        }
+        if self.icmp_denied.contains(&(part, number)) {
+            return false;
         }
         let yes = self.ask(node, Missing::IcmpType, 2) == 1;
-        self.icmp.insert((kind, code), yes);
+        if yes {
+            self.icmp.insert(part, number);
+        } else {
+            self.icmp_denied.insert((part, number));
+        }
         yes
     }
+}
+
+/// What the header of an ICMP packet says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum IcmpPart {
+    Kind,
+    Code,
 }
 
 /// Ports from the first to the second, both included.
@@ -244,10 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn an_icmp_packet_has_one_type() {
+        let both = explore(None, |o| {
+            let ping = o.icmp_is("n", Some(8), None) && o.icmp_is("n", Some(8), Some(0));
+            Answer(Some(ping && o.icmp_is("n", Some(13), None)))
+        });
+        assert_eq!(both, Answer(Some(false)));
+        let open = explore(None, |o| Answer(Some(o.icmp_is("n", Some(8), Some(0)))));
+        assert_eq!(open, Answer(None));
+    }
+
+    #[test]
     fn too_many_inputs_prove_nothing() {
         let answer = explore(None, |o| {
-            for port in 1..60_u16 {
-                o.icmp_is("n", Some(port as u8), None);
+            for number in 1..60 {
+                let node = format!("n{number}");
+                o.choose("n", Missing::ArrivalInterface { node }, 2);
             }
             Answer(Some(true))
         });

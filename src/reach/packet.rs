@@ -176,9 +176,10 @@ impl Rule {
                 if differs(wanted.kind, kind) || differs(wanted.code, code) {
                     false
                 } else if open(wanted.kind, kind) || open(wanted.code, code) {
-                    context
-                        .oracle
-                        .icmp_is(context.node, wanted.kind, wanted.code)
+                    let asked =
+                        |wanted: Option<u8>, got: Option<u8>| wanted.filter(|_| got.is_none());
+                    let (kind, code) = (asked(wanted.kind, kind), asked(wanted.code, code));
+                    context.oracle.icmp_is(context.node, kind, code)
                 } else {
                     true
                 }

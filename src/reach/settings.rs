@@ -259,7 +259,10 @@ impl SettingsLayers {
                     }),
             }
         };
-        let stopped = self.failsafes.fatal.first().map(ToString::to_string);
+        let stopped = self.failsafes.fatal_on(node, labels, &|text, labels| {
+            Selector::parse(text).is_ok_and(|s| s.matches(labels))
+        });
+        let stopped = stopped.map(ToString::to_string);
         let pattern = text("bpfDataIfacePattern").or_else(|| text("bpfL3IfacePattern"));
         let over = &self.overrides;
         Settings {

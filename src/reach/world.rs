@@ -161,9 +161,17 @@ impl World {
             self.nodes.insert(name.clone(), node);
         }
         // An address that no node reports but a host endpoint expects is a node's, by the word of
-        // whoever wrote the endpoint; which interface carries it stays open.
+        // whoever wrote the endpoint; which interface carries it stays open. Such a word counts
+        // for nothing against a workload's address, nor where the interfaces are known.
+        let of_workloads = self.workloads.iter().flat_map(|w| &w.addresses);
+        let of_workloads: BTreeSet<IpAddr> = of_workloads.copied().collect();
         for endpoint in self.hosts.iter().filter(|_| partial) {
-            for ip in &endpoint.addresses {
+            let node = self.nodes.get(&endpoint.node);
+            if node.is_some_and(|n| n.interfaces.is_some()) {
+                continue;
+            }
+            let free = |ip: &&IpAddr| !of_workloads.contains(*ip);
+            for ip in endpoint.addresses.iter().filter(free) {
                 let node = || endpoint.node.clone();
                 self.node_of.entry(*ip).or_insert_with(node);
             }
@@ -308,7 +316,7 @@ impl World {
         oracle: &mut Oracle,
     ) -> Gate {
         let (name, specific) = self.specific(node, interface, oracle);
-        let exempt = node.exempts(name.as_deref(), packet, oracle);
+        let exempt = node.exempts(name.as_deref(), packet, self.version, oracle);
         Gate {
             interface: name,
             specific,

@@ -1,0 +1,253 @@
+//! The product's evaluator and the naive one on the same clusters.
+
+mod engine;
+mod shrink;
+mod symbolic;
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use calicoctl_protect::reach::{Decision, Effect, Missing, Reason, Step, Verdict};
+
+use crate::generate::{self, Count, Rng};
+use crate::naive::Naive;
+use crate::naive::case::{Case, Query};
+
+/// Something that answers questions about a cluster, made anew for each cluster.
+pub trait Evaluator {
+    fn of(case: &Case) -> Self;
+    fn decide(&self, query: &Query) -> Decision;
+}
+
+impl Evaluator for Naive {
+    fn of(case: &Case) -> Self {
+        Self::new(case)
+    }
+
+    fn decide(&self, query: &Query) -> Decision {
+        self.decide(query)
+    }
+}
+
+/// What came out of a run.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub count: Count,
+    /// Differences, shrunk and ready to be read.
+    pub differences: Vec<String>,
+}
+
+/// How many differences a run looks for before it stops.
+const ENOUGH: usize = 5;
+
+/// Asks both evaluators about the clusters of a range of seeds.
+pub fn run<E: Evaluator>(seed: u64, cases: u64) -> Outcome {
+    each(seed, cases, |case, _, outcome| one::<E>(case, outcome))
+}
+
+/// Asks for the sources that are let in at a place of each cluster, and for single ones of them.
+pub fn run_symbolic(seed: u64, cases: u64) -> Outcome {
+    each(seed, cases, |case, seed, outcome| {
+        outcome.count.clusters += 1;
+        let found = symbolic::check(case, &mut Rng::new(!seed), &mut outcome.count);
+        outcome.differences.extend(found);
+    })
+}
+
+/// Does something with the clusters of a range of seeds, on all processors.
+fn each(seed: u64, cases: u64, look: impl Fn(&Case, u64, &mut Outcome) + Sync) -> Outcome {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        let mut outcome = Outcome::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= cases || outcome.differences.len() >= ENOUGH {
+                return outcome;
+            }
+            let seed = seed.wrapping_add(number);
+            look(&generate::case(seed), seed, &mut outcome);
+        }
+    };
+    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let join = |h: std::thread::ScopedJoinHandle<'_, Outcome>| h.join().expect("no panic");
+        handles.into_iter().map(join).collect()
+    });
+    let mut all = Outcome::default();
+    for outcome in outcomes {
+        all.count.join(outcome.count);
+        all.differences.extend(outcome.differences);
+    }
+    all
+}
+
+fn one<E: Evaluator>(case: &Case, outcome: &mut Outcome) {
+    let (naive, other) = (Naive::new(case), E::of(case));
+    outcome.count.clusters += 1;
+    for query in &case.queries {
+        let (expected, got) = (naive.decide(query), other.decide(query));
+        outcome.count.add(&expected);
+        if same(&expected, &got) || known(&expected, &got) || known_case(&case, query) {
+            continue;
+        }
+        let kind = kind(&expected, &got);
+        let asked = Case {
+            queries: vec![query.clone()],
+            ..case.clone()
+        };
+        let small = shrink::shrink(&asked, |c| {
+            let [query] = c.queries.as_slice() else {
+                return false;
+            };
+            let (a, b) = (Naive::new(c).decide(query), E::of(c).decide(query));
+            !same(&a, &b) && !known(&a, &b) && !known_case(c, query) && self::kind(&a, &b) == kind
+        });
+        outcome.differences.push(shown::<E>(&small));
+    }
+}
+
+/// Whether the naive answer, which comes first, and another are the same. Of an unproven one only
+/// the missing input counts; where several matter at once, it may be any of them.
+fn same(naive: &Decision, other: &Decision) -> bool {
+    match (naive.verdict, other.verdict) {
+        (Verdict::Unproven, Verdict::Unproven) => same_missing(naive, other.reason()),
+        _ => naive == other,
+    }
+}
+
+fn same_missing(naive: &Decision, reason: Option<&Reason>) -> bool {
+    let unknown = naive.steps.iter().filter(|s| s.effect == Effect::Unknown);
+    unknown
+        .into_iter()
+        .any(|s| same_reason(Some(&s.reason), reason))
+}
+
+/// Whether two reasons are the same. The naive one does not say what it is that stops Felix.
+fn same_reason(a: Option<&Reason>, b: Option<&Reason>) -> bool {
+    let stopped = |reason: Option<&Reason>| match reason {
+        Some(Reason::Missing(Missing::FelixStopped { node, .. })) => Some(node.clone()),
+        _ => None,
+    };
+    match (stopped(a), stopped(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}
+
+fn known_case(case: &Case, query: &Query) -> bool {
+    let claimed = |ip: &std::net::IpAddr| {
+        let heps = case
+            .resources
+            .iter()
+            .filter(|r| r["kind"] == "HostEndpoint");
+        let text = ip.to_string();
+        heps.flat_map(|h| {
+            h["spec"]["expectedIPs"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default()
+        })
+        .any(|e| e == text.as_str())
+    };
+    let owned = |ip: &std::net::IpAddr| case.topology.nodes.iter().any(|n| n.has(*ip));
+    // D7
+    if case
+        .topology
+        .encapsulation
+        .as_deref()
+        .is_some_and(|e| e != "none")
+        && (query.from.ip.as_ref().is_some_and(owned) || !case.topology.dnat.is_empty())
+    {
+        return true;
+    }
+    // D8
+    [&query.from, &query.to]
+        .into_iter()
+        .filter_map(|e| e.ip)
+        .any(|ip| claimed(&ip) && !owned(&ip))
+        || case
+            .resources
+            .iter()
+            .filter(|r| r["kind"] == "WorkloadEndpoint")
+            .flat_map(|w| {
+                w["spec"]["ipNetworks"]
+                    .as_array()
+                    .cloned()
+                    .unwrap_or_default()
+            })
+            .filter_map(|n| n.as_str()?.split('/').next()?.parse().ok())
+            .any(|ip| claimed(&ip))
+}
+
+fn known(a: &Decision, b: &Decision) -> bool {
+    let missing = |d: &Decision| match d.reason() {
+        Some(Reason::Missing(m)) => Some(m.clone()),
+        _ => None,
+    };
+    a.steps.iter().any(|s| s.reason == Reason::IpvsNodePort)
+        || b.steps.iter().any(|s| s.interface.as_deref() == Some(""))
+        || matches!(missing(b), Some(Missing::FelixStopped { .. }))
+        || matches!(missing(b), Some(Missing::Failsafes { .. })) && missing(a).is_none()
+        || matches!(
+            missing(a),
+            Some(Missing::Failsafes { .. } | Missing::IcmpType)
+        ) && missing(b).is_none()
+        || matches!(missing(b), Some(Missing::InterfaceAddresses { interface, .. }) if interface.is_empty())
+}
+
+/// What must stay while a difference is shrunk, so that it does not turn into another one.
+fn kind(a: &Decision, b: &Decision) -> impl PartialEq + use<> {
+    let reason = |d: &Decision| d.reason().map(std::mem::discriminant);
+    (a.verdict, b.verdict, reason(a), reason(b))
+}
+
+fn shown<E: Evaluator>(case: &Case) -> String {
+    let mut text = case.to_yaml();
+    let query = &case.queries[0];
+    for (who, decision) in [
+        ("naive", Naive::new(case).decide(query)),
+        ("engine", E::of(case).decide(query)),
+    ] {
+        let steps: Vec<String> = decision.steps.iter().map(Step::to_string).collect();
+        let steps = steps.join("\n#   ");
+        write!(text, "# {who}: {decision}\n#   {steps}\n").expect("texts take texts");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An evaluator with a fault: it does not know `notSelector`.
+    struct Faulty(Naive);
+
+    impl Evaluator for Faulty {
+        fn of(case: &Case) -> Self {
+            let mut case = case.clone();
+            let text = serde_json::to_string(&case.resources).expect("plain data");
+            let text = text.replace("\"notSelector\"", "\"unknown\"");
+            case.resources = serde_json::from_str(&text).expect("plain data");
+            Self(Naive::new(&case))
+        }
+
+        fn decide(&self, query: &Query) -> Decision {
+            self.0.decide(query)
+        }
+    }
+
+    #[test]
+    fn a_planted_fault_is_found_and_shrunk() {
+        let outcome = run::<Faulty>(0, 300);
+        let found = outcome.differences;
+        assert!(!found.is_empty());
+        for difference in found {
+            let lines = difference.lines().count();
+            assert!(
+                difference.contains("notSelector") && lines < 80,
+                "{difference}"
+            );
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The product's evaluator against a second, naive one, on random clusters.
+//!
+//! Both must give the same verdict and the same steps with the same reasons. A difference is
+//! shrunk to a small case and printed in the schema of the reachability vectors.
+//!
+//! A test run looks at 10,000 clusters. To look at more, or at others:
+//!
+//! ```text
+//! CALICOCTL_PROTECT_DIFFERENTIAL_CASES=5000000 CALICOCTL_PROTECT_DIFFERENTIAL_SEED=10000 \
+//!     cargo test --release --test differential random_clusters -- --nocapture
+//! ```
+//!
+//! The clusters of a run are those of the seeds from the given one on, so that a run can be
+//! repeated, continued, and cut into parts. `--nocapture` shows what the clusters led to.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may stop at what it does not expect, and tells what it counted"
+)]
+
+mod compare;
+mod generate;
+mod naive;
+
+use calicoctl_protect::reach::World;
+
+/// A number in an environment variable, or another one.
+fn number(variable: &str, otherwise: u64) -> u64 {
+    let Ok(text) = std::env::var(variable) else {
+        return otherwise;
+    };
+    let number = text.parse();
+    number.unwrap_or_else(|_| panic!("`{variable}` is a number, not `{text}`"))
+}
+
+#[test]
+fn the_evaluators_agree_on_random_clusters() {
+    let seed = number("CALICOCTL_PROTECT_DIFFERENTIAL_SEED", 0);
+    let cases = number("CALICOCTL_PROTECT_DIFFERENTIAL_CASES", 10_000);
+    let outcome = compare::run::<World>(seed, cases);
+    println!("{}", outcome.count);
+    let found = outcome.differences;
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+}
+
+#[test]
+fn sets_of_sources_agree_with_single_sources_on_random_clusters() {
+    let seed = number("CALICOCTL_PROTECT_DIFFERENTIAL_SEED", 0);
+    let cases = number("CALICOCTL_PROTECT_DIFFERENTIAL_CASES", 2_000);
+    let outcome = compare::run_symbolic(seed, cases);
+    println!("{}", outcome.count);
+    let found = outcome.differences;
+    assert!(found.is_empty(), "{}", found.join("\n\n"));
+}

@@ -1,0 +1,56 @@
+//! A second evaluator, naive on purpose: it takes one packet at a time through a cluster as
+//! section 9 of the semantics writes it down, and looks at every object anew each time. It shares
+//! with the product only the words of its answers.
+
+mod ask;
+pub mod case;
+mod chains;
+mod felix;
+pub mod json;
+mod objects;
+mod policies;
+mod route;
+mod rules;
+pub mod selector;
+mod vectors;
+mod walk;
+
+use calicoctl_protect::calico::Version;
+
+use case::Case;
+use felix::Felix;
+use objects::Objects;
+use policies::{Reading, Tier};
+
+/// A cluster as the naive evaluator sees it.
+#[derive(Debug, Clone)]
+pub struct Naive {
+    wires: case::Wires,
+    objects: Objects,
+    tiers: Vec<Tier>,
+    felix: Felix,
+    version: Version,
+}
+
+/// The version of Calico that a case states, or the newest.
+pub fn version_of(case: &Case) -> Version {
+    let stated = case.version.as_ref().map(|v| v.parse().expect("a version"));
+    stated.unwrap_or(Version::NEWEST)
+}
+
+impl Naive {
+    pub fn new(case: &Case) -> Self {
+        let version = version_of(case);
+        let reading = Reading {
+            version,
+            raw: !matches!(case.datastore.as_deref(), None | Some("manifests")),
+        };
+        Self {
+            wires: case.topology.clone(),
+            objects: Objects::read(&case.resources),
+            tiers: policies::read(&case.resources, reading),
+            felix: Felix::read(&case.resources, &case.felix, version),
+            version,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Routes, NAT and Felix's other settings: by which interface a packet leaves and what becomes of
+//! its addresses (semantics, sections 3.3 and 5).
+
+use std::net::IpAddr;
+
+use calicoctl_protect::reach::verdict::EndpointToHostAction;
+
+use super::Naive;
+use super::case::Node;
+use super::objects::Workload;
+use super::rules::Packet;
+
+/// The port that Calico's VXLAN uses.
+const VXLAN_PORT: u16 = 4789;
+/// The protocol number of UDP.
+const UDP: u8 = 17;
+/// The protocol number of TCP.
+const TCP: u8 = 6;
+/// The protocol number of IP in IP.
+const IPIP: u8 = 4;
+
+/// By which way a node sends a packet.
+pub enum Way<'a> {
+    /// To itself.
+    Loopback,
+    /// To one of its workloads.
+    Workload(&'a Workload),
+    /// Away, through an interface.
+    Away(String),
+}
+
+/// The interface that a way leaves by, of those that host endpoints govern.
+pub fn interface(way: &Way<'_>) -> Option<String> {
+    match way {
+        Way::Loopback => Some("lo".to_owned()),
+        Way::Workload(_) => None,
+        Way::Away(interface) => Some(interface.clone()),
+    }
+}
+
+impl Naive {
+    pub fn workload_at(&self, ip: IpAddr) -> Option<&Workload> {
+        let mut all = self.objects.workloads.iter();
+        all.find(|w| w.addresses.contains(&ip))
+    }
+
+    pub fn node_at(&self, ip: IpAddr) -> Option<&Node> {
+        self.wires
+            .nodes
+            .iter()
+            .find(|n| n.interface_of(ip).is_some())
+    }
+
+    pub fn way<'a>(&'a self, node: &'a Node, destination: IpAddr) -> Way<'a> {
+        if node.has(destination) {
+            return Way::Loopback;
+        }
+        let tunnel = self.wires.tunnel(destination.is_ipv6());
+        let default = || Way::Away(node.default_interface().to_owned());
+        if let Some(workload) = self.workload_at(destination) {
+            return match tunnel {
+                _ if workload.node == node.name => Way::Workload(workload),
+                Some(tunnel) => Way::Away(tunnel.to_owned()),
+                None => default(),
+            };
+        }
+        let carrier = self.node_at(destination);
+        let by_tunnel = carrier.and_then(|n| n.interface_of(destination)) == tunnel;
+        match tunnel {
+            Some(tunnel) if by_tunnel => Way::Away(tunnel.to_owned()),
+            _ => default(),
+        }
+    }
+
+    /// The source address that a node's process gets, where nothing else is said.
+    pub fn source_for(&self, node: &Node, destination: IpAddr) -> Option<IpAddr> {
+        let ipv6 = destination.is_ipv6();
+        let default = || node.first(node.default_interface(), ipv6);
+        match self.way(node, destination) {
+            Way::Loopback => Some(destination),
+            Way::Workload(_) => default(),
+            Way::Away(interface) => node.first(&interface, ipv6).or_else(default),
+        }
+    }
+
+    pub fn ipv6_is_policed(&self, node: &Node) -> bool {
+        self.felix
+            .text(&node.name, "ipv6Support")
+            .flatten()
+            .as_deref()
+            != Some("false")
+    }
+
+    pub fn kernel_accepts(&self, field: &str) -> bool {
+        let policy = self.felix.overrides.get(field);
+        policy.and_then(|p| p.as_str()) != Some("DROP")
+    }
+
+    pub fn endpoint_to_host(&self, node: &Node) -> EndpointToHostAction {
+        let text = self.felix.text(&node.name, "defaultEndpointToHostAction");
+        match text.flatten().unwrap_or_default().to_lowercase().as_str() {
+            "accept" => EndpointToHostAction::Accept,
+            "return" => EndpointToHostAction::Return,
+            _ => EndpointToHostAction::Drop,
+        }
+    }
+
+    pub fn dnat(&self, node: &Node, chain: &str, mut packet: Packet) -> Packet {
+        let rule = self.wires.dnat.iter().find(|d| {
+            d.node == node.name
+                && d.chain == chain
+                && super::rules::protocol_number(&d.protocol) == Some(packet.protocol)
+                && d.ip == packet.destination
+                && Some(d.port) == packet.port
+        });
+        if let Some(rule) = rule {
+            packet.destination = rule.to.ip();
+            packet.port = Some(rule.to.port());
+        }
+        packet
+    }
+
+    /// Source NAT on the way out of a node (section 5.2).
+    pub fn snat(&self, node: &Node, out: &str, mut packet: Packet) -> Packet {
+        let ipv6 = packet.ipv6();
+        let address = node.first(out, ipv6);
+        let through_tunnel = self.wires.tunnel(ipv6) == Some(out);
+        let elsewhere = node.has(packet.source) && !node.addresses(out).contains(&packet.source);
+        let pools = &self.wires.ip_pools;
+        let leaves_the_pools = pools
+            .iter()
+            .any(|p| p.nat_outgoing && p.cidr.contains(&packet.source))
+            && !pools.iter().any(|p| p.cidr.contains(&packet.destination));
+        if (through_tunnel && elsewhere) || leaves_the_pools {
+            packet.source = address.unwrap_or(packet.source);
+        }
+        packet
+    }
+    pub fn is_known_node(&self, ip: IpAddr) -> bool {
+        let mut nodes = self.wires.nodes.iter();
+        nodes.any(|n| n.addresses(n.default_interface()).contains(&ip))
+    }
+
+    pub fn tunnel_to_known(&self, node: &Node, packet: &Packet) -> bool {
+        self.is_tunnel(packet) && node.has(packet.source) && self.is_known_node(packet.destination)
+    }
+
+    /// Whether a packet is one of the tunnel that is in use.
+    pub fn is_tunnel(&self, packet: &Packet) -> bool {
+        match self.wires.tunnel(packet.ipv6()) {
+            Some("tunl0") => packet.protocol == IPIP,
+            Some(_) => packet.protocol == UDP && packet.port == Some(VXLAN_PORT),
+            None => false,
+        }
+    }
+
+    /// Whether a workload on a node may not send such a packet at all.
+    pub fn forbids_tunnel(&self, node: &Node, packet: &Packet) -> bool {
+        let permitted =
+            |field| self.felix.text(&node.name, field).flatten().as_deref() == Some("true");
+        if packet.protocol == IPIP {
+            return !permitted("allowIPIPPacketsFromWorkloads");
+        }
+        packet.protocol == UDP
+            && packet.port == Some(VXLAN_PORT)
+            && !permitted("allowVXLANPacketsFromWorkloads")
+    }
+
+    /// Whether kube-proxy's IPVS mode makes Felix take a packet to a local port for forwarded.
+    pub fn takes_node_port_as_forwarded(&self, packet: &Packet) -> bool {
+        let mode = self.felix.overrides.get("kubeProxyMode");
+        mode.and_then(|m| m.as_str()) == Some("ipvs")
+            && [TCP, UDP].contains(&packet.protocol)
+            && packet.port.is_some_and(|p| (30_000..=32_767).contains(&p))
+    }
+}

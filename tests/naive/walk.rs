@@ -1,0 +1,494 @@
+//! The way of a packet from hop to hop (semantics, sections 3.3, 5 and 9).
+
+use calicoctl_protect::calico::PolicyType::{self, Egress, Ingress};
+use calicoctl_protect::reach::verdict::{EndpointToHostAction, KernelChain};
+use calicoctl_protect::reach::{Chain, Decision, Effect, Missing, Purpose, Reason, Step, Verdict};
+
+use super::Naive;
+use super::case::Node;
+use super::chains::{End, Guess};
+use super::objects::{Endpoint, Workload};
+use super::route::{Way, interface};
+use super::rules::Packet;
+
+const ICMP_V6: u8 = 58;
+
+/// Why a walk ends before the packet is there. The last step says more.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Stop {
+    Dropped,
+    Unknown,
+}
+
+/// Where a packet begins.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Start {
+    /// A process of a node.
+    Process(String),
+    /// A workload, by its place in the list.
+    Workload(usize),
+    /// Outside the cluster; it comes in on an interface of a node.
+    Outside(String, String),
+}
+
+/// An untracked policy let a packet through, so its reply needs one, too.
+struct Untracked<'a> {
+    node: &'a Node,
+    interface: String,
+    endpoint: &'a Endpoint,
+    direction: PolicyType,
+    packet: Packet,
+}
+
+/// One packet on its way.
+struct Walk<'a> {
+    naive: &'a Naive,
+    guess: &'a Guess,
+    steps: Vec<Step>,
+    untracked: Vec<Untracked<'a>>,
+}
+
+impl Naive {
+    /// Takes a packet through the cluster.
+    pub fn walk(&self, start: &Start, packet: Packet, guess: &Guess) -> Decision {
+        let mut walk = Walk {
+            naive: self,
+            guess,
+            steps: Vec::new(),
+            untracked: Vec::new(),
+        };
+        let verdict = match walk.run(start, packet).and_then(|()| walk.replies()) {
+            Ok(()) => Verdict::Allow,
+            Err(Stop::Dropped) => Verdict::Deny,
+            Err(Stop::Unknown) => Verdict::Unproven,
+        };
+        Decision {
+            verdict,
+            steps: walk.steps,
+        }
+    }
+}
+
+impl<'a> Walk<'a> {
+    fn run(&mut self, start: &Start, packet: Packet) -> Result<(), Stop> {
+        let naive = self.naive;
+        let (mut node, mut interface, mut packet) = match start {
+            Start::Outside(node, interface) => (self.node(node)?, interface.clone(), packet),
+            Start::Workload(place) => {
+                let workload = &naive.objects.workloads[*place];
+                (
+                    self.node(&workload.node)?,
+                    workload.interface.clone(),
+                    packet,
+                )
+            }
+            Start::Process(node) => {
+                let node = self.node(node)?;
+                match self.leave(node, packet)? {
+                    Some((next, interface, packet)) => (next, interface, packet),
+                    None => return Ok(()),
+                }
+            }
+        };
+        // Every hop either ends the way or hands over to another node.
+        while let Some(next) = self.arrive(node, &interface, packet)? {
+            (node, interface, packet) = next;
+        }
+        Ok(())
+    }
+
+    fn node(&mut self, name: &str) -> Result<&'a Node, Stop> {
+        let missing = match self.naive.wires.node(name) {
+            Some(node) if !self.naive.felix.stops(name) => return Ok(node),
+            Some(_) => Missing::FelixStopped {
+                node: name.into(),
+                problem: String::new(),
+            },
+            None => Missing::Node { node: name.into() },
+        };
+        self.steps.push(Step {
+            node: name.to_owned(),
+            interface: None,
+            endpoint: None,
+            chain: None,
+            reply: false,
+            effect: Effect::Unknown,
+            reason: Reason::Missing(missing),
+        });
+        Err(Stop::Unknown)
+    }
+
+    /// Notes a step without a chain.
+    fn note(
+        &mut self,
+        node: &Node,
+        interface: &str,
+        accepts: bool,
+        reason: Reason,
+    ) -> Result<(), Stop> {
+        self.steps.push(Step {
+            node: node.name.clone(),
+            interface: Some(interface.to_owned()),
+            endpoint: None,
+            chain: None,
+            reply: false,
+            effect: if accepts {
+                Effect::Accept
+            } else {
+                Effect::Drop
+            },
+            reason,
+        });
+        if accepts { Ok(()) } else { Err(Stop::Dropped) }
+    }
+
+    /// Walks a chain and notes how it ends. True: it accepted.
+    fn chain(
+        &mut self,
+        node: &Node,
+        interface: &str,
+        endpoint: &Endpoint,
+        (direction, purpose): (PolicyType, Purpose),
+        packet: &Packet,
+    ) -> Result<End, Stop> {
+        let end = self
+            .naive
+            .verdict(&node.name, endpoint, direction, purpose, packet, self.guess);
+        let (effect, reason) = match &end {
+            // A failsafe before the normal list only says that this list does not drop.
+            End::Accept(reason) => (Effect::Accept, reason.clone()),
+            End::Drop(reason) => (Effect::Drop, reason.clone()),
+            End::Undecided => (Effect::GoOn, Reason::NotDecided),
+        };
+        self.steps.push(Step {
+            node: node.name.clone(),
+            interface: Some(interface.to_owned()),
+            endpoint: Some(endpoint.id.clone()),
+            chain: Some(Chain { purpose, direction }),
+            reply: false,
+            effect,
+            reason,
+        });
+        match end {
+            End::Drop(_) => Err(Stop::Dropped),
+            end => Ok(end),
+        }
+    }
+
+    /// Untracked policy of the specific host endpoint of an interface. True: it accepted.
+    fn raw(
+        &mut self,
+        node: &'a Node,
+        interface: &str,
+        direction: PolicyType,
+        packet: &Packet,
+    ) -> Result<bool, Stop> {
+        let naive = self.naive;
+        let Some(host) = naive.objects.specific(node, interface) else {
+            return Ok(false);
+        };
+        if !naive.has_policy(&host.endpoint, Purpose::Untracked) {
+            return Ok(false);
+        }
+        let chain = (direction, Purpose::Untracked);
+        let end = self.chain(node, interface, &host.endpoint, chain, packet)?;
+        let accepted = by_policy(&end);
+        if accepted {
+            self.untracked.push(Untracked {
+                node,
+                interface: interface.to_owned(),
+                endpoint: &host.endpoint,
+                direction,
+                packet: *packet,
+            });
+        }
+        Ok(accepted)
+    }
+
+    /// A packet of a process leaves: where it arrives next, if anybody looks at it there.
+    fn leave(&mut self, node: &'a Node, packet: Packet) -> Result<Option<Hop<'a>>, Stop> {
+        let naive = self.naive;
+        let off = packet.ipv6() && !naive.ipv6_is_policed(node);
+        let mut done = false;
+        if let (false, Some(out)) = (off, interface(&naive.way(node, packet.destination))) {
+            done = self.raw(node, &out, Egress, &packet)?;
+        }
+        let packet = naive.dnat(node, "OUTPUT", packet);
+        let way = naive.way(node, packet.destination);
+        if let Way::Workload(workload) = way {
+            let reason = if off {
+                Reason::Ipv6NotPoliced
+            } else {
+                Reason::OwnPod
+            };
+            self.note(node, &workload.interface, true, reason)?;
+            return Ok(None);
+        }
+        let out = interface(&way).unwrap_or_default();
+        if off {
+            self.note(node, &out, true, Reason::Ipv6NotPoliced)?;
+        } else if done {
+            // Accepted in the raw table already.
+        } else if naive.tunnel_to_known(node, &packet) {
+            self.note(node, &out, true, Reason::TunnelOfKnownNode)?;
+        } else if let Some(host) = naive.objects.governor(node, &out) {
+            let chain = (Egress, Purpose::Normal);
+            self.chain(node, &out, &host.endpoint, chain, &packet)?;
+        } else {
+            let kernel = KernelChain::Output;
+            self.note(
+                node,
+                &out,
+                true,
+                Reason::NoEndpoint {
+                    kernel,
+                    accepts: true,
+                },
+            )?;
+        }
+        match way {
+            Way::Loopback => Ok(Some((node, "lo".to_owned(), packet))),
+            _ => self.next(node, &out, packet),
+        }
+    }
+
+    /// Where a packet that has left a node arrives; `None`: outside the cluster.
+    fn next(&mut self, node: &Node, out: &str, packet: Packet) -> Result<Option<Hop<'a>>, Stop> {
+        let naive = self.naive;
+        let packet = naive.snat(node, out, packet);
+        let to = match naive.workload_at(packet.destination) {
+            Some(workload) => Some(self.node(&workload.node)?),
+            None => match naive.node_at(packet.destination) {
+                Some(to) => Some(self.node(&to.name)?),
+                None => None,
+            },
+        };
+        let Some(to) = to else {
+            return Ok(None);
+        };
+        let through_tunnel = naive.wires.tunnel(packet.ipv6()) == Some(out);
+        let interface = if through_tunnel {
+            out
+        } else {
+            to.default_interface()
+        };
+        Ok(Some((to, interface.to_owned(), packet)))
+    }
+
+    /// A packet arrives at a node. `None`: it is where it was meant to go, or leaves the cluster.
+    fn arrive(
+        &mut self,
+        node: &'a Node,
+        arrived_on: &str,
+        packet: Packet,
+    ) -> Result<Option<Hop<'a>>, Stop> {
+        let naive = self.naive;
+        let workload = naive
+            .objects
+            .workloads
+            .iter()
+            .find(|w| w.node == node.name && w.interface == arrived_on);
+        let off = packet.ipv6() && !naive.ipv6_is_policed(node);
+        let mut done = false;
+        if !off {
+            if workload.is_none() {
+                done = self.raw(node, arrived_on, Ingress, &packet)?;
+            }
+            if !done {
+                done = self.pre_dnat(node, arrived_on, &packet)?;
+            }
+        }
+        // What comes over the loopback interface has had its destination looked up on its way out.
+        let packet = match arrived_on {
+            "lo" => packet,
+            _ => naive.dnat(node, "PREROUTING", packet),
+        };
+        match naive.way(node, packet.destination) {
+            Way::Loopback if off => {
+                self.note(node, arrived_on, true, Reason::Ipv6NotPoliced)?;
+                Ok(None)
+            }
+            Way::Loopback => {
+                self.input(node, arrived_on, workload, done, &packet)?;
+                Ok(None)
+            }
+            way => {
+                let (out, target) = match way {
+                    Way::Workload(target) => (target.interface.clone(), Some(target)),
+                    way => (interface(&way).unwrap_or_default(), None),
+                };
+                if off {
+                    self.note(node, arrived_on, true, Reason::Ipv6NotPoliced)?;
+                } else {
+                    self.forward(node, (arrived_on, workload), (&out, target), done, &packet)?;
+                }
+                match target {
+                    Some(_) => Ok(None),
+                    None => self.next(node, &out, packet),
+                }
+            }
+        }
+    }
+
+    /// Pre-DNAT policy: of the specific endpoint, or else of the one for all interfaces, which
+    /// then covers workloads' interfaces as well.
+    fn pre_dnat(&mut self, node: &Node, arrived_on: &str, packet: &Packet) -> Result<bool, Stop> {
+        let objects = &self.naive.objects;
+        let candidates = [objects.specific(node, arrived_on), objects.wildcard(node)];
+        let with_policy = candidates
+            .into_iter()
+            .flatten()
+            .find(|h| self.naive.has_policy(&h.endpoint, Purpose::PreDnat));
+        let Some(host) = with_policy else {
+            return Ok(false);
+        };
+        let chain = (Ingress, Purpose::PreDnat);
+        let end = self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
+        Ok(by_policy(&end))
+    }
+
+    /// To a local process.
+    fn input(
+        &mut self,
+        node: &Node,
+        arrived_on: &str,
+        workload: Option<&Workload>,
+        done: bool,
+        packet: &Packet,
+    ) -> Result<(), Stop> {
+        let naive = self.naive;
+        if naive.is_tunnel(packet) {
+            let known = naive.is_known_node(packet.source);
+            let reason = match known {
+                true => Reason::TunnelOfKnownNode,
+                false => Reason::TunnelOfUnknownNode,
+            };
+            return self.note(node, arrived_on, known, reason);
+        }
+        let accepts = naive.kernel_accepts("hostInputPolicy");
+        if naive.takes_node_port_as_forwarded(packet) {
+            return self.note(node, arrived_on, accepts, Reason::IpvsNodePort);
+        }
+        if let Some(workload) = workload {
+            if packet.protocol == ICMP_V6
+                && packet
+                    .icmp
+                    .is_some_and(|(kind, _)| NEIGHBOURS.contains(&kind))
+            {
+                return self.note(node, arrived_on, true, Reason::NeighbourDiscovery);
+            }
+            self.workload_egress(node, workload, packet)?;
+            let action = naive.endpoint_to_host(node);
+            let accepted = match action {
+                EndpointToHostAction::Drop => false,
+                EndpointToHostAction::Accept => true,
+                EndpointToHostAction::Return => accepts,
+            };
+            let reason = Reason::EndpointToHost {
+                action,
+                kernel_accepts: accepts,
+            };
+            return self.note(node, arrived_on, accepted, reason);
+        }
+        if done {
+            return Ok(());
+        }
+        if let Some(host) = naive.objects.governor(node, arrived_on) {
+            let chain = (Ingress, Purpose::Normal);
+            self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
+            return Ok(());
+        }
+        let kernel = KernelChain::Input;
+        self.note(
+            node,
+            arrived_on,
+            accepts,
+            Reason::NoEndpoint { kernel, accepts },
+        )
+    }
+
+    fn workload_egress(
+        &mut self,
+        node: &Node,
+        workload: &Workload,
+        packet: &Packet,
+    ) -> Result<(), Stop> {
+        let endpoint = &workload.endpoint;
+        if self.naive.forbids_tunnel(node, packet) {
+            return self.note(node, &workload.interface, false, Reason::TunnelFromWorkload);
+        }
+        let chain = (Egress, Purpose::Normal);
+        self.chain(node, &workload.interface, endpoint, chain, packet)?;
+        Ok(())
+    }
+
+    /// Through the host.
+    fn forward(
+        &mut self,
+        node: &Node,
+        (arrived_on, from): (&str, Option<&Workload>),
+        (out, to): (&str, Option<&Workload>),
+        done: bool,
+        packet: &Packet,
+    ) -> Result<(), Stop> {
+        let naive = self.naive;
+        // What the last chain said; a chain that does not decide takes earlier words back.
+        let mut accepted = done;
+        if let (false, Some(host)) = (done, naive.objects.governor(node, arrived_on)) {
+            let chain = (Ingress, Purpose::Forward);
+            let end = self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
+            accepted = end != End::Undecided;
+        }
+        if let Some(workload) = from {
+            self.workload_egress(node, workload, packet)?;
+            accepted = true;
+        }
+        if let Some(workload) = to {
+            let chain = (Ingress, Purpose::Normal);
+            self.chain(node, out, &workload.endpoint, chain, packet)?;
+            accepted = true;
+        }
+        if let Some(host) = naive.objects.governor(node, out) {
+            let chain = (Egress, Purpose::Forward);
+            let end = self.chain(node, out, &host.endpoint, chain, packet)?;
+            accepted = end != End::Undecided;
+        }
+        if accepted {
+            return Ok(());
+        }
+        let accepts = naive.kernel_accepts("hostForwardPolicy");
+        self.note(node, out, accepts, Reason::ForwardPolicy { accepts })
+    }
+
+    /// Untracked policy has no memory: it must let the reply through as well, at each end.
+    fn replies(&mut self) -> Result<(), Stop> {
+        for open in std::mem::take(&mut self.untracked) {
+            let direction = match open.direction {
+                Ingress => Egress,
+                Egress => Ingress,
+            };
+            let chain = (direction, Purpose::Untracked);
+            let reply = open.packet.reply();
+            let end = self.chain(open.node, &open.interface, open.endpoint, chain, &reply);
+            let last = self.steps.last_mut().expect("the chain has noted its end");
+            last.reply = true;
+            if end? == End::Undecided {
+                last.effect = Effect::Drop;
+                last.reason = Reason::UntrackedReply;
+                (last.endpoint, last.chain) = (None, None);
+                return Err(Stop::Dropped);
+            }
+        }
+        Ok(())
+    }
+}
+
+type Hop<'a> = (&'a Node, String, Packet);
+
+/// Types of ICMPv6 that workloads may always send to their host.
+pub const NEIGHBOURS: [u8; 6] = [130, 131, 132, 133, 135, 136];
+
+/// Whether policy accepted, not a failsafe: only then the rest of the endpoint's lists is skipped.
+fn by_policy(end: &End) -> bool {
+    matches!(end, End::Accept(reason) if !matches!(reason, Reason::Failsafe { .. }))
+}
