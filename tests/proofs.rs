@@ -1,12 +1,6 @@
 //! The unsafe ways of the main job are refused or warned about, and the safe way goes through: on a
 //! cluster made for these tests, and on the larger one where it is at hand.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
-
 mod command;
 
 use command::{Cluster, Run};
@@ -296,4 +290,79 @@ fn the_proof_is_part_of_the_output_as_data() {
     );
     assert!(!flow["steps"].as_array().unwrap().is_empty());
     assert!(value["proof"]["states"].as_u64().unwrap() > 3);
+}
+
+/// A cluster of `count` workers beside one control-plane node that runs Typha, too.
+fn many(count: usize) -> Cluster {
+    use std::fmt::Write as _;
+    let mut text = String::from(
+        "apiVersion: projectcalico.org/v3\nkind: ClusterInformation\nmetadata: {name: default}\nspec: {calicoVersion: v3.32.1, clusterType: \"k8s,kdd\", datastoreReady: true}\n",
+    );
+    for i in 0..=count {
+        let (name, role) = match i {
+            0 => (
+                "cp".to_owned(),
+                "node-role.kubernetes.io/control-plane: \"\"",
+            ),
+            _ => (format!("w{i:03}"), "zone: \"1\""),
+        };
+        let ip = format!("192.0.2.{}", i + 1);
+        let _ = write!(
+            text,
+            "---\napiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {{name: {name}, labels: {{kubernetes.io/hostname: {name}, {role}}}}}\nspec:\n  bgp: {{ipv4Address: {ip}/24}}\n  interfaces: [{{name: eth0, addresses: [{ip}]}}]\n---\napiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {{name: {name}, labels: {{host: {name}}}}}\nspec: {{node: {name}, interfaceName: \"*\", expectedIPs: [{ip}], profiles: [projectcalico-default-allow]}}\n",
+        );
+    }
+    Cluster::of(&[("all.yaml", &text)])
+}
+
+#[test]
+fn of_many_hosts_a_few_stand_for_all_and_a_cut_names_every_one() {
+    let cluster = many(80);
+    let safe = cluster.run(&[
+        "server",
+        "typha",
+        "--node",
+        "cp",
+        "--grant-needed",
+        "--prune",
+        "--dry-run",
+    ]);
+    assert_eq!(safe.code, Some(0), "{safe}");
+    assert!(safe.out.contains("hosts that stand for 81"), "{safe}");
+    let unsafe_way = cluster.run(&[
+        "server",
+        "typha",
+        "--node",
+        "cp",
+        "--prune",
+        "--dry-run",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(unsafe_way.code, Some(3), "{unsafe_way}");
+    let value: Value = serde_json::from_str(&unsafe_way.out).unwrap();
+    let flows = value["proof"]["flows"].as_array().unwrap();
+    let cut = flows.iter().filter(|f| f["fate"] == "cut").count();
+    assert_eq!(cut, 80);
+}
+
+#[test]
+fn a_host_that_a_policy_singles_out_is_never_stood_for() {
+    let cluster = many(80);
+    cluster.write(
+        "one.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: one}\nspec:\n  order: 400\n  selector: host == \"w077\"\n  types: [Egress]\n  egress:\n  - {action: Deny, protocol: TCP, destination: {ports: [5473], selector: \"has(protected-typha-server)\"}}\n  - {action: Allow}\n",
+    );
+    let run = cluster.run(&["prune", "tcp/5473", "--direction", "outbound", "--yes"]);
+    assert_eq!(run.code, Some(0), "{run}");
+    let run = cluster.run(&[
+        "server",
+        "typha",
+        "--node",
+        "cp",
+        "--grant-needed",
+        "--dry-run",
+    ]);
+    assert_eq!(run.code, Some(3), "{run}");
+    assert!(run.err.contains("agent-to-typha:w077:cp"), "{run}");
 }

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+use calicoctl_protect::calico::PolicyType;
 use calicoctl_protect::calico::felix::Direction;
 use calicoctl_protect::calico::{Datastore, DatastoreKind, Object, Snapshot, Stored};
 use calicoctl_protect::reach::verdict::EndpointToHostAction;
@@ -505,10 +506,18 @@ fn who_governs_and_what_applies_can_be_asked() {
     );
     assert_eq!(world.interfaces("a"), ["eth0", "lo", "vxlan.calico"]);
     let all = world.governor("a", "lo").unwrap();
-    let applied: Vec<_> = world.policies_on(all).collect();
+    let all = world.host_endpoints().find(|e| e.id == all).unwrap();
+    let applied: Vec<_> = world.policies_on(&all).collect();
     assert_eq!(applied.len(), 2);
-    assert_eq!((applied[0].tier, applied[0].on_forward), ("first", true));
-    assert_eq!((applied[1].ingress, applied[1].egress), (false, true));
+    assert_eq!(
+        (applied[0].tier, applied[0].id.name.as_str()),
+        ("first", "first.p")
+    );
+    let covers = |direction| applied[1].covers(direction);
+    assert_eq!(
+        (covers(PolicyType::Ingress), covers(PolicyType::Egress)),
+        (false, true)
+    );
     assert_eq!(world.tier_names().collect::<Vec<_>>(), ["first", "default"]);
     let failsafes = world.failsafes("a", Direction::Inbound).unwrap();
     assert_eq!(failsafes.entries.len(), 9);

@@ -18,6 +18,7 @@ pub mod prune;
 pub mod remove;
 pub mod server;
 pub mod show;
+pub mod show_impact;
 pub mod status;
 pub mod ui;
 pub mod version;

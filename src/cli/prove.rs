@@ -47,9 +47,12 @@ pub fn text(proof: &Proof) -> String {
     .filter(|(fate, count)| *count > 0 || *fate == Fate::Kept)
     .map(|(fate, count)| format!("{count} {}", fate.word()))
     .collect();
+    let by = proof.stand_in.map_or_else(String::new, |(few, all)| {
+        format!(", by {few} hosts that stand for {all}")
+    });
     let _ = writeln!(
         text,
-        "needed flows: {} (proved in {})",
+        "needed flows: {} (proved in {}{by})",
         counts.join(", "),
         counted(proof.states, "state")
     );
@@ -216,5 +219,9 @@ pub fn value(proof: &Proof) -> Value {
             })
         })
         .collect();
-    json!({"states": proof.states, "flows": flows})
+    json!({
+        "states": proof.states,
+        "standIn": proof.stand_in.map(|(few, all)| json!({"hosts": few, "for": all})),
+        "flows": flows,
+    })
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::ui::{BOLD, CYAN, GREEN, RED, YELLOW, clean};
 use crate::calico::Datastore;
 use crate::calico::yaml::{for_people, to_yaml};
+use crate::plan::impact::Impact;
 use crate::plan::proof::Proof;
 use crate::plan::unified::{Line, Tag, hunks};
 use crate::plan::{Action, Change, Plan};
@@ -122,20 +123,20 @@ pub fn counted(count: usize, noun: &str) -> String {
 
 /// A plan as JSON.
 #[must_use]
-pub fn json(command: &str, plan: &Plan, proof: &Proof) -> String {
+pub fn json(command: &str, plan: &Plan, impact: &Impact, proof: &Proof) -> String {
     let mut text =
-        serde_json::to_string_pretty(&document(command, plan, proof)).unwrap_or_default();
+        serde_json::to_string_pretty(&document(command, plan, impact, proof)).unwrap_or_default();
     text.push('\n');
     text
 }
 
 /// A plan as YAML.
 #[must_use]
-pub fn yaml(command: &str, plan: &Plan, proof: &Proof) -> String {
-    to_yaml(&document(command, plan, proof))
+pub fn yaml(command: &str, plan: &Plan, impact: &Impact, proof: &Proof) -> String {
+    to_yaml(&document(command, plan, impact, proof))
 }
 
-fn document(command: &str, plan: &Plan, proof: &Proof) -> Value {
+fn document(command: &str, plan: &Plan, impact: &Impact, proof: &Proof) -> Value {
     let counts = plan.counts();
     let changes: Vec<Value> = plan.changes.iter().map(change_value).collect();
     let notes: Vec<Value> = plan
@@ -157,6 +158,7 @@ fn document(command: &str, plan: &Plan, proof: &Proof) -> Value {
         "command": command,
         "datastore": datastore(&plan.datastore),
         "changes": changes,
+        "impact": super::show_impact::value(impact),
         "notes": notes,
         "proof": super::prove::value(proof),
         "summary": {

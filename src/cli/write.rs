@@ -7,9 +7,10 @@ use super::args::{Format, Global, Writing};
 use super::error::CliError;
 use super::exit::Exit;
 use super::ui::Ui;
-use super::{open_store, show};
+use super::{open_store, show, show_impact};
 use crate::apply::{self, Outcome};
 use crate::calico::Version;
+use crate::plan::impact::impact;
 use crate::plan::legal::faults;
 use crate::plan::proof::{Proof, prove};
 use crate::plan::{Course, Plan};
@@ -64,14 +65,20 @@ pub async fn carry_out(
     } else {
         prove(&snapshot, &plan, &[])
     };
+    let after = plan.after(&snapshot, plan.changes.len());
+    let impact = impact(&snapshot, &after, &plan);
     let shown = match writing.output {
-        Format::Text => show::text(&plan, &super::prove::text(&proof)),
-        Format::Json => show::json(order.command, &plan, &proof),
-        Format::Yaml => show::yaml(order.command, &plan, &proof),
+        Format::Text => {
+            let meaning = show_impact::text(&impact) + &super::prove::text(&proof);
+            show::text(&plan, &meaning)
+        }
+        Format::Json => show::json(order.command, &plan, &impact, &proof),
+        Format::Yaml => show::yaml(order.command, &plan, &impact, &proof),
     };
     ui.result(&shown)?;
     if writing.output == Format::Text {
-        say_notes(&plan.notes, ui);
+        let notes: Vec<Note> = plan.notes.iter().cloned().chain(impact.notes()).collect();
+        say_notes(&notes, ui);
     }
     if plan.is_empty() {
         ui.say("nothing to do");

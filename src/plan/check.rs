@@ -85,7 +85,7 @@ pub fn check(
 }
 
 /// Every address that carries a server's client label.
-fn clients(snapshot: &Snapshot, server: &ServerName) -> Addresses {
+pub(super) fn clients(snapshot: &Snapshot, server: &ServerName) -> Addresses {
     let label = server.allowed_label();
     let mut nets: Vec<IpNet> = Vec::new();
     for kind in [Kind::GlobalNetworkSet, Kind::NetworkSet] {
@@ -199,7 +199,7 @@ fn add_leak(
 
 /// The places behind protected endpoints: all of a host for an endpoint of all interfaces, those
 /// of its interface for another.
-fn guarded(state: &Snapshot, world: &World, status: &ServerStatus) -> Vec<Place> {
+pub(super) fn guarded(state: &Snapshot, world: &World, status: &ServerStatus) -> Vec<Place> {
     let mut places: BTreeSet<Place> = BTreeSet::new();
     for endpoint in &status.endpoints {
         let of_host = world.places(&endpoint.host);

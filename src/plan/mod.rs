@@ -10,8 +10,10 @@ use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
 
 pub mod check;
+pub mod impact;
 pub mod legal;
 pub mod proof;
+mod representatives;
 pub mod settle;
 pub mod unified;
 mod ways;

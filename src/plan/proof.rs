@@ -6,13 +6,14 @@
 //! may stand to each other. A flow is decided by what its client's side and its server's side are,
 //! so two changes of a stage are all that it can depend on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::representatives::{only, only_changes, representatives};
 use super::settle::settled;
 use super::ways::Ways;
 use super::{Change, Plan};
-use crate::calico::{Object, Snapshot};
-use crate::reach::needs::{Need, needs};
+use crate::calico::{Kind, Object, Snapshot};
+use crate::reach::needs::{Components, Need, needs, webhook_backends};
 use crate::reach::{Connection, Decision, Verdict, World};
 
 /// What becomes of a needed flow.
@@ -64,6 +65,8 @@ pub struct Proof {
     pub flows: Vec<FlowProof>,
     /// How many states were looked at, the one before the plan included.
     pub states: usize,
+    /// Where hosts that cannot be told apart stand for others: how many, and for how many.
+    pub stand_in: Option<(usize, usize)>,
 }
 
 impl Proof {
@@ -91,20 +94,73 @@ pub fn standing(snapshot: &Snapshot) -> Vec<(Need, Decision)> {
     needs(&state).into_iter().map(decide).collect()
 }
 
+/// More hosts than this are first proved by representatives.
+const MANY_HOSTS: usize = 48;
+
 /// Proves a plan: the needed flows of the states before and behind it, and further ones.
+///
+/// Of many hosts that cannot be told apart a few stand for all. Where something is not kept, every
+/// host is looked at, so that each flow is named.
 #[must_use]
 pub fn prove(before: &Snapshot, plan: &Plan, further: &[Need]) -> Proof {
     let start = settled(before, before.clone());
     let end = settled(before, plan.after(before, plan.changes.len()));
-    let mut flows: BTreeMap<String, Need> = BTreeMap::new();
-    for need in needs(&start)
+    let hosts: BTreeSet<&str> = end
+        .of(Kind::HostEndpoint)
+        .filter_map(|e| e.spec_str("node"))
+        .collect();
+    let hosts = hosts.len().max(end.of(Kind::Node).count());
+    if hosts > MANY_HOSTS && further.is_empty() {
+        let always = hosts_of_pods(&end);
+        if let Some(kept) = representatives(&start, &end, plan, &always) {
+            let (small, plan) = (only(before, &kept), only_changes(plan, &kept));
+            let start = settled(&small, small.clone());
+            let end = settled(&small, plan.after(&small, plan.changes.len()));
+            let mut proof = prove_all(&small, &plan, further, &start, &end);
+            if proof.count(Fate::Cut) + proof.count(Fate::Unproven) == 0 {
+                proof.stand_in = Some((kept.len(), hosts));
+                return proof;
+            }
+        }
+    }
+    prove_all(before, plan, further, &start, &end)
+}
+
+/// Hosts of pods that needed flows go to by address: backends of webhooks.
+fn hosts_of_pods(state: &Snapshot) -> BTreeSet<String> {
+    let components = Components::find(state);
+    let wanted: BTreeSet<String> = webhook_backends(state, &components)
         .into_iter()
-        .chain(needs(&end))
+        .map(|ip| ip.to_string())
+        .collect();
+    let at = |pod: &Object| {
+        let ip = pod
+            .value()
+            .pointer("/status/podIP")
+            .and_then(|v| v.as_str());
+        ip.is_some_and(|ip| wanted.contains(ip))
+    };
+    let pods = state.of(Kind::Pod).filter(|pod| at(pod));
+    pods.filter_map(|pod| pod.spec_str("nodeName").map(str::to_owned))
+        .collect()
+}
+
+fn prove_all(
+    before: &Snapshot,
+    plan: &Plan,
+    further: &[Need],
+    start: &Snapshot,
+    end: &Snapshot,
+) -> Proof {
+    let mut flows: BTreeMap<String, Need> = BTreeMap::new();
+    for need in needs(start)
+        .into_iter()
+        .chain(needs(end))
         .chain(further.iter().cloned())
     {
         flows.entry(need.id.clone()).or_insert(need);
     }
-    let world = World::from_snapshot(&start);
+    let world = World::from_snapshot(start);
     let mut proof = Proof {
         flows: flows
             .into_values()
@@ -123,8 +179,9 @@ pub fn prove(before: &Snapshot, plan: &Plan, further: &[Need]) -> Proof {
             })
             .collect(),
         states: 1,
+        stand_in: None,
     };
-    let ways = Ways::before(&start, &end, &world);
+    let ways = Ways::before(start, end, &world);
     let mut closed = Vec::new();
     let first: Vec<Decision> = proof
         .flows

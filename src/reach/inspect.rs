@@ -1,35 +1,13 @@
-//! What the model knows of endpoints, policies and settings, for those who compare two models.
+//! What the model knows of nodes, tiers and settings.
 
 use crate::calico::ObjectId;
 use crate::calico::felix::{Direction, Effective};
-use crate::calico::policy::PolicyType;
 
-use super::labels::Group;
 use super::oracle::Oracle;
-use super::policies::Policy;
 use super::topology::LOOPBACK;
-use super::verdict::{EndpointToHostAction, Purpose};
+use super::verdict::EndpointToHostAction;
 use super::wires::Interface;
 use super::world::World;
-
-/// A policy that applies to an endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Applied<'w> {
-    /// The policy.
-    pub policy: &'w ObjectId,
-    /// Its tier.
-    pub tier: &'w str,
-    /// What it is for: untracked, pre-DNAT or normal.
-    pub purpose: Purpose,
-    /// Whether it counts for forwarded packets as well.
-    pub on_forward: bool,
-    /// Whether it covers connections to the endpoint.
-    pub ingress: bool,
-    /// Whether it covers connections from the endpoint.
-    pub egress: bool,
-    /// Whether it is staged and so never decides.
-    pub staged: bool,
-}
 
 impl World {
     /// The host endpoint that governs an interface of a node: of those that fit the first by name,
@@ -61,32 +39,6 @@ impl World {
         names.sort_unstable();
         names.dedup();
         names
-    }
-
-    /// The policies that apply to an endpoint, in the order in which they are walked.
-    pub fn policies_on(&self, endpoint: &ObjectId) -> impl Iterator<Item = Applied<'_>> {
-        let group = self.group_of(endpoint);
-        let policies = group.into_iter().flat_map(|group| self.policies_of(group));
-        policies.map(|policy| self.applied(policy))
-    }
-
-    fn applied<'w>(&'w self, policy: &'w Policy) -> Applied<'w> {
-        Applied {
-            policy: &policy.id,
-            tier: self.tier(policy.tier).map_or("", |t| t.name.as_str()),
-            purpose: policy.purpose,
-            on_forward: policy.on_forward,
-            ingress: policy.rules(PolicyType::Ingress).is_some(),
-            egress: policy.rules(PolicyType::Egress).is_some(),
-            staged: policy.staged,
-        }
-    }
-
-    fn group_of(&self, endpoint: &ObjectId) -> Option<Group> {
-        let host = self.host_endpoints().find(|h| h.id == *endpoint);
-        let workload = || self.workloads().find(|w| w.id == *endpoint);
-        host.map(|h| h.group)
-            .or_else(|| workload().map(|w| w.group))
     }
 
     /// The names of the tiers that have policies, in the order in which they are walked.

@@ -10,6 +10,7 @@ mod chain;
 pub mod connection;
 mod engine;
 mod explain;
+mod facts;
 mod forward;
 mod hop;
 mod hops;
@@ -37,7 +38,7 @@ mod world;
 
 pub use addresses::{Addresses, parse_ip, parse_net};
 pub use connection::{Connection, Party, Traffic};
-pub use inspect::Applied;
+pub use facts::{Endpoint, Facts, Interfaces, PolicyOn};
 pub use missing::Missing;
 pub use policies::Ignored;
 pub use reachability::{Class, Piece, Place, Reachability};

@@ -265,12 +265,10 @@ impl World {
             return alone();
         };
         let interface = place.interface(node);
-        let own_class = matches!(interface, Interface::Carrying(_))
-            || !node.has(place.address)
-            || self.routes.may_translate(node, packet);
-        if own_class {
+        if !node.has(place.address) || self.routes.may_translate(node, packet) {
             return alone();
         }
+        // An interface whose name is not known makes no difference where nothing asks for it.
         let mut oracle = Oracle::default();
         let gate = self.gate(node, &interface, packet, &mut oracle);
         if oracle.was_asked() {

@@ -256,6 +256,11 @@ impl Routes {
             && self.pool_of(destination).is_none()
     }
 
+    /// Whether a workload with this address leaves the pools with another one.
+    pub fn pool_masquerades(&self, workload: IpAddr) -> bool {
+        self.pool_of(workload).is_some_and(|pool| pool.nat_outgoing)
+    }
+
     /// Whether destination NAT of a node may change the packet.
     pub fn may_translate(&self, node: &Node, packet: &Packet) -> bool {
         let port = packet.goes_to();

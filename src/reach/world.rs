@@ -245,14 +245,6 @@ impl World {
         self.tiers.iter()
     }
 
-    pub(super) fn host_endpoints(&self) -> impl Iterator<Item = &HostEndpoint> {
-        self.hosts.iter()
-    }
-
-    pub(super) fn workloads(&self) -> impl Iterator<Item = &Workload> {
-        self.workloads.iter()
-    }
-
     pub(super) fn profile(&self, name: &str) -> Option<&Profile> {
         self.profiles.get(name)
     }

@@ -216,3 +216,34 @@ fn errors_of_the_store_reach_the_user_with_their_exit_codes() {
     );
     assert!(!cluster.double.requests().iter().any(|r| r.is_write()));
 }
+
+#[test]
+fn the_configuration_file_of_calicoctl_is_taken_and_the_environment_is_named() {
+    let Some(cluster) = Cluster::load("kubeadm-v3", Shape::NativeV3, "v3.32.1") else {
+        return;
+    };
+    let file = cluster.dir.path().join("calicoctl.cfg");
+    let spec = format!("{{kubeconfig: {}}}", cluster.kubeconfig.display());
+    let text = format!("apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nspec: {spec}\n");
+    std::fs::write(&file, text).unwrap();
+    let said = cluster.done(&["-c", file.to_str().unwrap(), "status"]);
+    assert!(
+        said.contains("is used, so the environment is not read, as by calicoctl: `KUBECONFIG`"),
+        "{said}"
+    );
+}
+
+#[test]
+fn logs_hold_no_credentials() {
+    let Some(cluster) = Cluster::load("kubeadm-v3", Shape::NativeV3, "v3.32.1") else {
+        return;
+    };
+    let token = crate::double::Credentials::Token(crate::double::ADMIN_TOKEN.into());
+    cluster.double.kubeconfig_with(cluster.dir.path(), &token);
+    let said = cluster.done(&["-l", "debug", "status"]);
+    assert!(
+        said.contains("INFO calicoctl_protect::store::kubernetes: connected"),
+        "{said}"
+    );
+    assert!(!said.contains(crate::double::ADMIN_TOKEN), "{said}");
+}

@@ -1,5 +1,7 @@
 //! Reading: what is asked for, in pages, as of one moment.
 
+use std::time::Duration;
+
 use calicoctl_protect::calico::{DatastoreKind, Kind, ObjectId, Version};
 use calicoctl_protect::selector::Selector;
 use calicoctl_protect::store::{Pods, Store, StoreErrorKind, Wanted};
@@ -92,16 +94,25 @@ async fn writes_of_others_between_pages_are_not_seen() {
         },
     );
     bench.load((0..6).map(|n| mk_hep(&format!("h{n}"), &[])));
-    // The first list takes long enough for somebody else to write.
-    bench.double.fault(
-        When::path("/nodes"),
-        Fault::Slow(std::time::Duration::from_millis(150)),
-    );
+    // The first list, which the moment is taken from, is answered late: somebody else writes.
+    let first = When::path("/clusterinformations");
+    bench
+        .double
+        .fault(first, Fault::Slow(Duration::from_millis(400)));
     let wanted = kinds_wanted(&[Kind::Node, Kind::HostEndpoint]);
     let read = bench.store.read(&wanted);
     let double = &bench.double;
     let meddle = async {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let asked = |double: &Double| {
+            let requests = double.requests();
+            requests
+                .iter()
+                .any(|r| r.path.ends_with("/clusterinformations"))
+        };
+        while !asked(double) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
         double.load([mk_hep("h9", &[]).into_value()]);
     };
     let (snapshot, ()) = tokio::join!(read, meddle);

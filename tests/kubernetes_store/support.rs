@@ -21,7 +21,7 @@ pub const SERVERS: [(Shape, &str); 9] = [
     (Shape::LegacyV1, "v3.28.5"),
     (Shape::LegacyV1, "v3.30.7"),
     (Shape::LegacyV1, "v3.32.1"),
-    (Shape::AggregatedV3, "v3.28.5"),
+    (Shape::AggregatedV3, "v3.29.7"),
     (Shape::AggregatedV3, "v3.30.7"),
     (Shape::AggregatedV3, "v3.32.1"),
     (Shape::NativeV3, "v3.32.1"),

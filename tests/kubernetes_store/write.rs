@@ -410,3 +410,54 @@ async fn a_locked_or_empty_datastore_is_not_written_to() {
         );
     }
 }
+
+#[tokio::test]
+async fn what_was_deleted_can_be_made_again_as_it_was_read() {
+    for (shape, version) in SERVERS {
+        let mut bench = mk_bench(shape, version);
+        bench.read(&[]).await;
+        let made = [
+            Write::Create(mk_hep("h", &[("a", "1")])),
+            Write::Create(mk_policy("p")),
+        ];
+        bench.write(&made).await.1.unwrap();
+        let before = bench.stored(&KINDS);
+        let snapshot = bench.read(&KINDS).await;
+        let policy = ObjectId::global(Kind::GlobalNetworkPolicy, "p");
+        let ids = [hep_id("h"), policy];
+        let gone: Vec<Write> = ids.iter().map(|id| delete(&snapshot, id)).collect();
+        bench.write(&gone).await.1.unwrap();
+        let again: Vec<Write> = ids
+            .iter()
+            .map(|id| Write::Create(snapshot.get(id).unwrap().clone()))
+            .collect();
+        bench.store.preflight(&again).await.unwrap();
+        assert_eq!(
+            bench.write(&again).await,
+            (vec![0, 1], Ok(())),
+            "{shape:?} {version}"
+        );
+        let times = |objects: Vec<Value>| -> Vec<Value> {
+            objects
+                .into_iter()
+                .map(|mut object| {
+                    // The stored form keeps the time of the first making.
+                    let annotation = "/metadata/annotations/projectcalico.org~1metadata";
+                    if let Some(text) = object.pointer_mut(annotation) {
+                        let mut meta: Value = serde_json::from_str(text.as_str().unwrap()).unwrap();
+                        let map = meta.as_object_mut().unwrap();
+                        map.shift_remove("creationTimestamp");
+                        map.shift_remove("uid");
+                        *text = meta.to_string().into();
+                    }
+                    object
+                })
+                .collect()
+        };
+        assert_eq!(
+            times(bench.stored(&KINDS)),
+            times(before),
+            "{shape:?} {version}"
+        );
+    }
+}

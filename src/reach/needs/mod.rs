@@ -151,6 +151,9 @@ impl Need {
     }
 }
 
+/// More hosts than any etcd cluster has members: labelled hosts beyond that are no cluster.
+const ETCD_MEMBERS: usize = 32;
+
 /// Largest number of nodes whose mesh is written out pair by pair. Beyond some hundred nodes a
 /// full mesh is not run; route reflectors are.
 const MESH_LIMIT: usize = 300;
@@ -231,7 +234,8 @@ fn etcd(snapshot: &Snapshot, components: &Components, nodes: &[&str], needs: &mu
                 needs.push(between(AGENT_TO_ETCD, node, server, 2379, evidence));
             }
         }
-        for (peer, _) in components.etcd.iter().filter(|(peer, _)| *peer != server) {
+        let peers = components.etcd.iter().filter(|(peer, _)| *peer != server);
+        for (peer, _) in peers.filter(|_| components.etcd.len() <= ETCD_MEMBERS) {
             needs.push(between(ETCD_PEERS, peer, server, 2380, evidence));
         }
     }
@@ -322,6 +326,18 @@ fn webhooks(snapshot: &Snapshot, components: &Components, needs: &mut Vec<Need>)
             }
         }
     }
+}
+
+/// The addresses that API servers ask webhooks at.
+#[must_use]
+pub fn webhook_backends(snapshot: &Snapshot, components: &Components) -> Vec<IpAddr> {
+    let mut needs = Vec::new();
+    webhooks(snapshot, components, &mut needs);
+    let to = |need: &Need| match need.connection.to {
+        Party::Address(ip) => Some(ip),
+        _ => None,
+    };
+    needs.iter().filter_map(to).collect()
 }
 
 /// Addresses, ports and names of the backends of a service.

@@ -35,6 +35,7 @@ pub(super) async fn resolve(settings: &KubernetesConfig) -> Result<Target, Store
         None => without_kubeconfig(settings)?,
     };
     override_with(&mut target.config, settings)?;
+    target.config.cluster_url = url(&target.config.cluster_url.to_string())?;
     target.server = shown(&target.config.cluster_url);
     Ok(target)
 }

@@ -80,9 +80,7 @@ impl KubernetesStore {
             tracing::info!(shape = %cluster.shape, server = transport.server(), "connected");
             self.open = Some(Open { transport, cluster });
         }
-        self.open
-            .as_ref()
-            .ok_or_else(|| failed("the cluster is not open"))
+        opened(&self.open)
     }
 
     async fn read_from(&mut self, wanted: &Wanted) -> Result<Reading, StoreError> {
@@ -111,13 +109,7 @@ impl KubernetesStore {
     async fn check_writable(&mut self) -> Result<(), StoreError> {
         let reading = self.read_from(&Wanted::default()).await?;
         self.identity = reading.identity;
-        let open = self.open().await?;
-        // Borrowed anew, since `open` had the whole store.
-        let _ = open;
-        match &self.open {
-            Some(open) => self.identity.check_writable(&open.cluster),
-            None => Ok(()),
-        }
+        self.identity.check_writable(&opened(&self.open)?.cluster)
     }
 
     /// Runs writes of which no two are of one object.
@@ -127,16 +119,7 @@ impl KubernetesStore {
         indices: &[usize],
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
-        let Some(open) = &self.open else {
-            return Err(failed("the cluster is not open"));
-        };
-        let desk = Desk {
-            transport: &open.transport,
-            cluster: &open.cluster,
-            version: self.identity.version(),
-            places: &self.places,
-            dry_run: false,
-        };
+        let desk = desk(&self.open, &self.identity, &self.places, false)?;
         let jobs = indices
             .iter()
             .filter_map(|i| Some(Job::new(*i, batch.get(*i)?)));
@@ -149,6 +132,27 @@ impl KubernetesStore {
         }
         result.error.map_or(Ok(()), Err)
     }
+}
+
+fn opened(open: &Option<Open>) -> Result<&Open, StoreError> {
+    open.as_ref()
+        .ok_or_else(|| failed("the cluster has not been connected to"))
+}
+
+fn desk<'d>(
+    open: &'d Option<Open>,
+    identity: &Identity,
+    places: &'d HashMap<ObjectId, Place>,
+    dry_run: bool,
+) -> Result<Desk<'d>, StoreError> {
+    let open = opened(open)?;
+    Ok(Desk {
+        transport: &open.transport,
+        cluster: &open.cluster,
+        version: identity.version(),
+        places,
+        dry_run,
+    })
 }
 
 impl Store for KubernetesStore {
@@ -174,16 +178,7 @@ impl Store for KubernetesStore {
 
     async fn preflight(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         self.check_writable().await?;
-        let Some(open) = &self.open else {
-            return Err(failed("the cluster is not open"));
-        };
-        let desk = Desk {
-            transport: &open.transport,
-            cluster: &open.cluster,
-            version: self.identity.version(),
-            places: &self.places,
-            dry_run: true,
-        };
+        let desk = desk(&self.open, &self.identity, &self.places, true)?;
         preflight::rights(desk, writes).await?;
         preflight::tiers(desk, writes).await?;
         preflight::dry_run(desk, &mut self.window, writes).await
@@ -194,10 +189,10 @@ impl Store for KubernetesStore {
         batch: &[Write],
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
-        if !self.identity.found {
+        if self.identity.found {
+            self.identity.check_writable(&opened(&self.open)?.cluster)?;
+        } else {
             self.check_writable().await?;
-        } else if let Some(open) = &self.open {
-            self.identity.check_writable(&open.cluster)?;
         }
         // Two writes of one object have an order, whatever the batch says.
         let mut rounds: Vec<(BTreeSet<&ObjectId>, Vec<usize>)> = Vec::new();

@@ -77,6 +77,7 @@ impl Desk<'_> {
         let id = object.id();
         let resource = self.resource(id)?;
         refuse(id, validate(object, self.version))?;
+        let object = &anew(object);
         let namespace = id.namespace.as_deref();
         let (value, name) = if self.in_v1(id) {
             let value = v1::create(object, self.version);
@@ -306,6 +307,19 @@ impl Desk<'_> {
         let dry_run = if self.dry_run { "&dryRun=All" } else { "" };
         format!("fieldManager={MANAGER}&fieldValidation=Strict{dry_run}")
     }
+}
+
+/// An object that may have been there before, without what servers give to each new one. They
+/// refuse a version, and would record the old managers as if they had made the new object.
+fn anew(object: &Object) -> Object {
+    let mut object = object.clone();
+    let metadata = object.value_mut().get_mut("metadata");
+    if let Some(Value::Object(metadata)) = metadata {
+        for field in ["resourceVersion", "uid", "generation", "managedFields"] {
+            metadata.shift_remove(field);
+        }
+    }
+    object
 }
 
 /// The version to hold the server to: the one that was read, or the one that this run's own writes

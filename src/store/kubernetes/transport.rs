@@ -20,6 +20,9 @@ use crate::store::{StoreError, StoreErrorKind};
 /// The manager under which changes are recorded in `managedFields`.
 pub(super) const MANAGER: &str = "calicoctl-protect";
 
+/// How long a connection may be silent before it is tested.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
 /// What is asked of the server.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
@@ -219,6 +222,9 @@ async fn connect(target: &Target, limits: &Limits) -> Result<Client, StoreError>
         // Credentials must not follow a redirect.
         .redirect(reqwest::redirect::Policy::none())
         .http2_adaptive_window(true)
+        // Without these a connection that broke in silence would be used again and again.
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(limits.connect)
         .gzip(!config.disable_compression);
     if let Some(proxy) = &target.proxy {
         let proxy = reqwest::Proxy::all(proxy)

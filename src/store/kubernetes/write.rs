@@ -145,6 +145,10 @@ async fn attempt<'w>(desk: Desk<'_>, mut job: Job<'w>) -> (Job<'w>, End) {
             Ok(answer) if answer.is_success() => {
                 return (job, End::Done(prepared, answer.body));
             }
+            // The verdict of a webhook that cannot do without side effects comes with the write.
+            Ok(answer) if desk.dry_run && refuses_to_rehearse(&answer) => {
+                return (job, End::Done(prepared, Vec::new()));
+            }
             Ok(answer) if answer.status == 429 => {
                 let end = End::Throttled(answer.retry_after, words(&answer));
                 job.prepared = Some(prepared);
@@ -178,6 +182,13 @@ async fn attempt<'w>(desk: Desk<'_>, mut job: Job<'w>) -> (Job<'w>, End) {
         }
         tokio::time::sleep(limits.pause(job.tries, asked)).await;
     }
+}
+
+fn refuses_to_rehearse(answer: &Answer) -> bool {
+    answer.status == 400
+        && Status::of(answer)
+            .message
+            .contains("does not support dry run")
 }
 
 /// The end of a write after a look at the object; `error` is what made the look necessary.
