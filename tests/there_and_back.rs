@@ -345,3 +345,29 @@ fn many_servers_on_the_same_hosts() {
         .collect();
     on(&OWN, &pairs);
 }
+
+#[test]
+fn an_object_without_a_spec_is_without_one_again() {
+    for (name, text) in [
+        (
+            "felix.yaml",
+            "apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata:\n  name: default\n",
+        ),
+        (
+            "no-newline.yml",
+            "kind: FelixConfiguration\napiVersion: projectcalico.org/v3\nmetadata: {name: default}",
+        ),
+        (
+            "felix.json",
+            "{\"apiVersion\": \"projectcalico.org/v3\", \"kind\": \"FelixConfiguration\",\n \"metadata\": {\"name\": \"default\"}}",
+        ),
+        (
+            "empty.yaml",
+            "apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {}\n",
+        ),
+    ] {
+        let cluster = Cluster::of(&[(name, text)]);
+        there_and_back(&cluster, &[("prune etcd", "restore etcd")]);
+        there_and_back(&cluster, &[("prune etcd tcp/22", "restore tcp/22 etcd")]);
+    }
+}

@@ -301,3 +301,6 @@ impl RecipeError {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

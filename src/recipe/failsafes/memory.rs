@@ -19,6 +19,9 @@ pub struct Memory {
     inbound: Option<Pruned>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     outbound: Option<Pruned>,
+    /// Whether the object had no spec at all before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bare: bool,
 }
 
 /// What was pruned from one list.
@@ -54,10 +57,22 @@ impl Memory {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// Writes the annotation, or takes it away when there is nothing to remember.
+    /// Notes how the object is before anything is pruned from it.
+    pub fn begin(&mut self, configuration: &Object) {
+        let first = self.inbound.is_none() && self.outbound.is_none();
+        self.bare |= first && configuration.value().get("spec").is_none();
+    }
+
+    /// Writes the annotation, or takes it away when there is nothing to remember, and with it a
+    /// spec that was only made for the lists.
     pub fn write(&self, configuration: &mut Object) {
-        if *self == Self::default() {
+        if self.inbound.is_none() && self.outbound.is_none() {
             configuration.remove_annotation(marks::PRUNED);
+            let root = configuration.value_mut().as_object_mut();
+            let empty = |spec: &Value| spec.as_object().is_some_and(serde_json::Map::is_empty);
+            if let Some(root) = root.filter(|r| self.bare && r.get("spec").is_some_and(empty)) {
+                root.shift_remove("spec");
+            }
         } else {
             configuration.set_annotation(marks::PRUNED, &json!(self).to_string());
         }

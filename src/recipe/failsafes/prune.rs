@@ -85,6 +85,7 @@ fn pruned(
 ) -> Object {
     let id = object.id().clone();
     let mut memory = Memory::read(&object);
+    memory.begin(&object);
     for (direction, effective) in lists {
         let annotation = deciding_annotation(effective, &id);
         let text = annotation

@@ -1,0 +1,273 @@
+use super::*;
+use crate::recipe::RecipeErrorKind;
+
+const TCP: &str = "TCP";
+
+/// calico-node with an environment.
+fn mk_agent(variable: &str, value: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": "calico-node", "namespace": "kube-system"},
+        "spec": {"template": {"spec": {"containers": [
+            {"name": "calico-node", "env": [{"name": variable, "value": value}]}]}}}})
+}
+
+fn inbound(ports: &[&str]) -> Failsafes {
+    Failsafes {
+        directions: vec![Direction::Inbound],
+        ..mk_ports(ports)
+    }
+}
+
+fn changed(outcome: &Outcome) -> Vec<String> {
+    outcome.steps.iter().map(|s| s.id.name.clone()).collect()
+}
+
+#[test]
+fn the_list_that_decides_is_the_one_that_changes() {
+    let scoped = |name: &str, selector: &str| {
+        let mut scoped = mk_felix(name, &[(TCP, 22), (TCP, 2379)]);
+        scoped["spec"]["nodeSelector"] = json!(selector);
+        scoped
+    };
+    let nodes = [mk_node("a", "192.0.2.1"), mk_node("b", "192.0.2.2")];
+    let default = mk_felix("default", &[(TCP, 22), (TCP, 2379)]);
+    let own = mk_felix("node.a", &[(TCP, 2379)]);
+    let quiet = mk(
+        "FelixConfiguration",
+        "node.a",
+        &json!({"logSeverityScreen": "Info"}),
+    );
+    let cases: [(&str, Vec<Value>, &[&str]); 6] = [
+        ("built-in", vec![], &["default"]),
+        ("default", vec![default.clone()], &["default"]),
+        (
+            "own",
+            vec![default.clone(), own.clone()],
+            &["default", "node.a"],
+        ),
+        (
+            "own without list",
+            vec![default.clone(), quiet],
+            &["default"],
+        ),
+        (
+            "scoped",
+            vec![default.clone(), scoped("rack", "host == 'b'")],
+            &["default", "rack"],
+        ),
+        (
+            "own above scoped",
+            vec![own, scoped("all", "all()")],
+            &["all", "node.a"],
+        ),
+    ];
+    for (name, objects, wanted) in cases {
+        let before = mk_cluster(nodes.iter().cloned().chain(objects));
+        let intent = inbound(&["tcp/2379"]);
+        let outcome = pruned(&before, &intent);
+        let mut places = changed(&outcome);
+        places.sort();
+        assert_eq!(places, wanted, "{name}");
+        assert_eq!(pruned(&outcome.after, &intent).told(), [""; 0], "{name}");
+        let back = restored(&outcome.after, &intent);
+        assert_same(&back.after, &before);
+        assert_eq!(restored(&back.after, &intent).told(), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn scoped_configurations_do_nothing_before_v3_32() {
+    let mut scoped = mk_felix("rack", &[(TCP, 2379)]);
+    scoped["spec"]["nodeSelector"] = json!("all()");
+    let before = mk_cluster_of(Version::new(3, 31, 0), [mk_node("a", "192.0.2.1"), scoped]);
+    let outcome = pruned(&before, &inbound(&["tcp/2379"]));
+    assert_eq!(changed(&outcome), ["default"]);
+    assert!(outcome.notes[0].starts_with("FelixConfiguration/rack lists tcp/2379 inbound, too"));
+}
+
+#[test]
+fn the_environment_is_above_all_of_it() {
+    let list = "tcp:22,tcp:2379,udp:68";
+    let before = mk_cluster([
+        mk_node("a", "192.0.2.1"),
+        mk_felix("default", &[(TCP, 2379)]),
+        mk_agent("FELIX_FAILSAFEINBOUNDHOSTPORTS", list),
+    ]);
+    let mut draft = Draft::new(&before);
+    let error = prune(&mut draft, &inbound(&["tcp/2379"])).unwrap_err();
+    assert_eq!(error.kind, RecipeErrorKind::Failed);
+    assert!(
+        error
+            .hint
+            .unwrap()
+            .ends_with("FELIX_FAILSAFEINBOUNDHOSTPORTS=tcp:22,udp:68`")
+    );
+    // A port that it does not open needs no change, and the outbound list is its own matter.
+    assert_eq!(pruned(&before, &inbound(&["tcp/5473"])).told(), [""; 0]);
+    let outbound = Failsafes {
+        directions: vec![Direction::Outbound],
+        ..mk_ports(&["tcp/2379"])
+    };
+    assert_eq!(changed(&pruned(&before, &outbound)), ["default"]);
+}
+
+#[test]
+fn an_absent_list_is_written_out_by_version_and_goes_away_again() {
+    for (version, count) in [
+        ((3, 8, 0), 7),
+        ((3, 14, 1), 8),
+        ((3, 15, 0), 9),
+        ((3, 32, 1), 9),
+    ] {
+        let version = Version::new(version.0, version.1, version.2);
+        let felix = mk(
+            "FelixConfiguration",
+            "default",
+            &json!({"reportingInterval": "0s"}),
+        );
+        let before = mk_cluster_of(version, [mk_node("a", "192.0.2.1"), felix]);
+        let outcome = pruned(&before, &inbound(&["tcp/2379"]));
+        let after = outcome.after.get(&felix_id("default")).unwrap();
+        let list = after
+            .spec("failsafeInboundHostPorts")
+            .and_then(Value::as_array);
+        assert_eq!(list.map(Vec::len), Some(count - 1), "{version}");
+        assert_same(
+            &restored(&outcome.after, &inbound(&["tcp/2379"])).after,
+            &before,
+        );
+    }
+}
+
+#[test]
+fn an_empty_list_is_none_at_all() {
+    let before = mk_cluster([mk_node("a", "192.0.2.1"), mk_felix("default", &[])]);
+    let outcome = pruned(&before, &inbound(&["tcp/22"]));
+    assert_eq!(outcome.told(), [""; 0]);
+    assert_eq!(
+        outcome.notes[0],
+        "nothing to prune inbound: tcp/22 is not in FelixConfiguration/default"
+    );
+}
+
+#[test]
+fn the_last_entry_leaves_an_empty_list_and_not_an_absent_one() {
+    let before = mk_cluster([mk_node("a", "192.0.2.1"), mk_felix("default", &[(TCP, 22)])]);
+    let outcome = pruned(&before, &inbound(&["tcp/22"]));
+    let after = outcome.after.get(&felix_id("default")).unwrap();
+    assert_eq!(after.spec("failsafeInboundHostPorts"), Some(&json!([])));
+    assert_same(
+        &restored(&outcome.after, &inbound(&["tcp/22"])).after,
+        &before,
+    );
+}
+
+#[test]
+fn ports_come_back_in_any_order_and_in_any_company() {
+    let ports = ["tcp/22", "tcp/2379", "udp/68"];
+    let orders = [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ];
+    let lists = [
+        mk_felix(
+            "default",
+            &[
+                (TCP, 22),
+                ("udp", 68),
+                (TCP, 2379),
+                ("tcp", 2379),
+                (TCP, 99),
+            ],
+        ),
+        mk("FelixConfiguration", "default", &json!({})),
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "FelixConfiguration",
+            "metadata": {"name": "default", "annotations":
+                {"config.projectcalico.org/FailsafeInboundHostPorts": "22, TCP:2379,udp:68,tcp:[2001:db8::/32]:22"}}}),
+    ];
+    for list in lists {
+        let before = mk_cluster([mk_node("a", "192.0.2.1"), list]);
+        for there in orders {
+            let open = there.iter().fold(before.clone(), |state, i| {
+                pruned(&state, &mk_ports(&[ports[*i]])).after
+            });
+            for back in orders {
+                let end = back.iter().fold(open.clone(), |state, i| {
+                    restored(&state, &mk_ports(&[ports[*i]])).after
+                });
+                assert_same(&end, &before);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_not_pruned_is_put_back_only_when_asked_for() {
+    let before = mk_cluster([
+        mk_node("a", "192.0.2.1"),
+        mk_felix("default", &[(TCP, 22), (TCP, 6443)]),
+    ]);
+    let intent = inbound(&["tcp/2379"]);
+    let outcome = restored(&before, &intent);
+    assert_eq!(outcome.told(), [""; 0]);
+    assert_eq!(
+        outcome.notes,
+        [
+            "nothing to restore inbound: calicoctl-protect did not take tcp/2379 out of FelixConfiguration/default"
+        ]
+    );
+    let asked = Failsafes {
+        add: true,
+        ..intent
+    };
+    let outcome = restored(&before, &asked);
+    let after = outcome.after.get(&felix_id("default")).unwrap();
+    let ports: Vec<u64> = after
+        .spec("failsafeInboundHostPorts")
+        .and_then(Value::as_array)
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["port"].as_u64())
+        .collect();
+    assert_eq!(ports, [22, 2379, 6443], "where the built-in list has it");
+    assert_eq!(restored(&outcome.after, &asked).told(), [""; 0]);
+}
+
+#[test]
+fn a_single_node_gets_a_list_of_its_own() {
+    let before = mk_cluster([
+        mk_node("a", "192.0.2.1"),
+        mk_node("b", "192.0.2.2"),
+        mk_felix("default", &[(TCP, 22), (TCP, 2379)]),
+    ]);
+    let intent = Failsafes {
+        nodes: vec!["b".into()],
+        ..inbound(&["tcp/2379"])
+    };
+    let outcome = pruned(&before, &intent);
+    assert_eq!(outcome.told(), ["failsafes: + FelixConfiguration/node.b"]);
+    assert_same(&restored(&outcome.after, &intent).after, &before);
+}
+
+#[test]
+fn a_list_that_changed_meanwhile_keeps_the_change() {
+    let before = mk_cluster([
+        mk_node("a", "192.0.2.1"),
+        mk_felix("default", &[(TCP, 22), (TCP, 2379)]),
+    ]);
+    let mut state = pruned(&before, &inbound(&["tcp/2379"])).after;
+    let mut theirs = state.get(&felix_id("default")).unwrap().clone();
+    let entry = |port: u16| json!({"protocol": "TCP", "port": port});
+    theirs.set_spec("failsafeInboundHostPorts", json!([entry(22), entry(9100)]));
+    state.put(theirs);
+    let after = restored(&state, &inbound(&["tcp/2379"])).after;
+    let list = after.get(&felix_id("default")).unwrap();
+    assert_eq!(
+        list.spec("failsafeInboundHostPorts"),
+        Some(&json!([entry(22), entry(2379), entry(9100)]))
+    );
+}
