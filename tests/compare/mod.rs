@@ -123,15 +123,17 @@ fn same_missing(naive: &Decision, reason: Option<&Reason>) -> bool {
         .any(|s| same_reason(Some(&s.reason), reason))
 }
 
-/// Whether two reasons are the same. The naive one does not say what it is that stops Felix.
+/// Whether two reasons are the same. The naive one does not say what it is that stops Felix, nor
+/// what it is that is not certain.
 fn same_reason(a: Option<&Reason>, b: Option<&Reason>) -> bool {
-    let stopped = |reason: Option<&Reason>| match reason {
-        Some(Reason::Missing(Missing::FelixStopped { node, .. })) => Some(node.clone()),
-        _ => None,
-    };
-    match (stopped(a), stopped(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => a == b,
+    use Missing::{Behaviour, FelixStopped};
+    match (a, b) {
+        (Some(Reason::Missing(a)), Some(Reason::Missing(b))) => match (a, b) {
+            (FelixStopped { node: a, .. }, FelixStopped { node: b, .. }) => a == b,
+            (Behaviour { .. }, Behaviour { .. }) => true,
+            (a, b) => a == b,
+        },
+        (a, b) => a == b,
     }
 }
 
@@ -151,6 +153,18 @@ fn known_case(case: &Case, query: &Query) -> bool {
         .any(|e| e == text.as_str())
     };
     let owned = |ip: &std::net::IpAddr| case.topology.nodes.iter().any(|n| n.has(*ip));
+    // D14
+    let text = serde_json::to_string(&case.resources).expect("x");
+    if case.felix.contains_key("bpfEnabled") && text.contains("preDNAT") {
+        return true;
+    }
+    // D13
+    if case.felix.contains_key("bpfEnabled")
+        && crate::naive::version_of(case) < calicoctl_protect::calico::Version::new(3, 30, 0)
+        && case.topology.encapsulation.is_some()
+    {
+        return true;
+    }
     // D7
     if case
         .topology

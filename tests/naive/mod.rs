@@ -30,6 +30,8 @@ pub struct Naive {
     tiers: Vec<Tier>,
     felix: Felix,
     version: Version,
+    /// Whether eBPF mode polices UDP on the loopback interface, which is not certain.
+    udp_on_loopback: bool,
 }
 
 /// The version of Calico that a case states, or the newest.
@@ -51,6 +53,7 @@ impl Naive {
             tiers: policies::read(&case.resources, reading),
             felix: Felix::read(&case.resources, &case.felix, version),
             version,
+            udp_on_loopback: true,
         }
     }
 }

@@ -3,12 +3,14 @@
 
 use std::net::IpAddr;
 
+use calicoctl_protect::calico::Version;
 use calicoctl_protect::reach::verdict::EndpointToHostAction;
 
 use super::Naive;
 use super::case::Node;
-use super::objects::Workload;
+use super::objects::{HostEndpoint, Workload};
 use super::rules::Packet;
+use super::walk::NEIGHBOURS;
 
 /// The port that Calico's VXLAN uses.
 const VXLAN_PORT: u16 = 4789;
@@ -172,5 +174,47 @@ impl Naive {
         mode.and_then(|m| m.as_str()) == Some("ipvs")
             && [TCP, UDP].contains(&packet.protocol)
             && packet.port.is_some_and(|p| (30_000..=32_767).contains(&p))
+    }
+
+    /// Whether Felix runs in eBPF mode on a node.
+    pub fn bpf(&self, node: &str) -> bool {
+        self.felix.text(node, "bpfEnabled").flatten().as_deref() == Some("true")
+    }
+
+    /// Whether policy is looked at on an interface. In eBPF mode only those carry programs that a
+    /// pattern matches, and workloads'; on the loopback interface they only look at UDP.
+    pub fn polices(&self, node: &Node, interface: &str, packet: &Packet) -> bool {
+        if !self.bpf(&node.name) || interface.starts_with("cali") {
+            return true;
+        }
+        if interface == "lo" {
+            return packet.protocol == UDP && self.udp_on_loopback;
+        }
+        let tunnels = ["tunl0", "vxlan.calico", "vxlan-v6.calico"];
+        let old = self.version < Version::new(3, 30, 0);
+        interface.starts_with("eth")
+            || interface.starts_with("ens")
+            || (old && tunnels.contains(&interface))
+    }
+
+    /// The host endpoint that governs an interface by name or address, where it is looked at.
+    pub fn specific(&self, node: &Node, interface: &str, packet: &Packet) -> Option<&HostEndpoint> {
+        let host = self.objects.specific(node, interface);
+        host.filter(|_| self.polices(node, interface, packet))
+    }
+
+    /// The host endpoint that governs an interface, where it is looked at.
+    pub fn governor(&self, node: &Node, interface: &str, packet: &Packet) -> Option<&HostEndpoint> {
+        let host = self.objects.governor(node, interface);
+        host.filter(|_| self.polices(node, interface, packet))
+    }
+
+    /// Whether a packet is let through for being IPv6 neighbour discovery, as in eBPF mode.
+    pub fn is_neighbour_discovery(&self, node: &Node, packet: &Packet) -> bool {
+        self.bpf(&node.name)
+            && packet.protocol == 58
+            && packet
+                .icmp
+                .is_some_and(|(kind, _)| NEIGHBOURS.contains(&kind))
     }
 }

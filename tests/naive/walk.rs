@@ -184,7 +184,7 @@ impl<'a> Walk<'a> {
         packet: &Packet,
     ) -> Result<bool, Stop> {
         let naive = self.naive;
-        let Some(host) = naive.objects.specific(node, interface) else {
+        let Some(host) = naive.specific(node, interface, packet) else {
             return Ok(false);
         };
         if !naive.has_policy(&host.endpoint, Purpose::Untracked) {
@@ -231,6 +231,10 @@ impl<'a> Walk<'a> {
             // Accepted in the raw table already.
         } else if naive.tunnel_to_known(node, &packet) {
             self.note(node, &out, true, Reason::TunnelOfKnownNode)?;
+        } else if !naive.polices(node, &out, &packet) {
+            self.note(node, &out, true, Reason::NotPolicedInterface)?;
+        } else if naive.is_neighbour_discovery(node, &packet) {
+            self.note(node, &out, true, Reason::NeighbourDiscovery)?;
         } else if let Some(host) = naive.objects.governor(node, &out) {
             let chain = (Egress, Purpose::Normal);
             self.chain(node, &out, &host.endpoint, chain, &packet)?;
@@ -333,8 +337,12 @@ impl<'a> Walk<'a> {
     /// Pre-DNAT policy: of the specific endpoint, or else of the one for all interfaces, which
     /// then covers workloads' interfaces as well.
     fn pre_dnat(&mut self, node: &Node, arrived_on: &str, packet: &Packet) -> Result<bool, Stop> {
-        let objects = &self.naive.objects;
-        let candidates = [objects.specific(node, arrived_on), objects.wildcard(node)];
+        let naive = self.naive;
+        let specific = naive.specific(node, arrived_on, packet);
+        let candidates = match naive.bpf(&node.name) {
+            true => [naive.governor(node, arrived_on, packet), None],
+            false => [specific, naive.objects.wildcard(node)],
+        };
         let with_policy = candidates
             .into_iter()
             .flatten()
@@ -343,6 +351,11 @@ impl<'a> Walk<'a> {
             return Ok(false);
         };
         let chain = (Ingress, Purpose::PreDnat);
+        let arrives = node.has(naive.dnat(node, "PREROUTING", *packet).destination);
+        let packet = &Packet {
+            forwarded: !arrives,
+            ..*packet
+        };
         let end = self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
         Ok(by_policy(&end))
     }
@@ -393,6 +406,12 @@ impl<'a> Walk<'a> {
         if done {
             return Ok(());
         }
+        if !naive.polices(node, arrived_on, packet) {
+            return self.note(node, arrived_on, accepts, Reason::NotPolicedInterface);
+        }
+        if naive.is_neighbour_discovery(node, packet) {
+            return self.note(node, arrived_on, true, Reason::NeighbourDiscovery);
+        }
         if let Some(host) = naive.objects.governor(node, arrived_on) {
             let chain = (Ingress, Purpose::Normal);
             self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
@@ -434,7 +453,7 @@ impl<'a> Walk<'a> {
         let naive = self.naive;
         // What the last chain said; a chain that does not decide takes earlier words back.
         let mut accepted = done;
-        if let (false, Some(host)) = (done, naive.objects.governor(node, arrived_on)) {
+        if let (false, Some(host)) = (done, naive.governor(node, arrived_on, packet)) {
             let chain = (Ingress, Purpose::Forward);
             let end = self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
             accepted = end != End::Undecided;
@@ -448,7 +467,7 @@ impl<'a> Walk<'a> {
             self.chain(node, out, &workload.endpoint, chain, packet)?;
             accepted = true;
         }
-        if let Some(host) = naive.objects.governor(node, out) {
+        if let Some(host) = naive.governor(node, out, packet) {
             let chain = (Egress, Purpose::Forward);
             let end = self.chain(node, out, &host.endpoint, chain, packet)?;
             accepted = end != End::Undecided;
@@ -456,7 +475,7 @@ impl<'a> Walk<'a> {
         if accepted {
             return Ok(());
         }
-        let accepts = naive.kernel_accepts("hostForwardPolicy");
+        let accepts = naive.bpf(&node.name) || naive.kernel_accepts("hostForwardPolicy");
         self.note(node, out, accepts, Reason::ForwardPolicy { accepts })
     }
 
