@@ -135,6 +135,6 @@ mod tests {
                 .any(|r| r["metadata"]["name"] == wanted["metadata"]["name"])
         });
         assert_eq!(small.resources.len(), 1);
-        assert!(small.topology.nodes.is_empty() && small.felix.is_empty());
+        assert!(small.topology.nodes.len() <= 1 && small.felix.is_empty());
     }
 }

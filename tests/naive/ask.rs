@@ -8,8 +8,9 @@ use calicoctl_protect::reach::{Decision, Effect, Missing, Purpose, Reason, Step,
 use super::Naive;
 use super::case::{End, Query};
 use super::chains::Guess;
+use super::route::NEIGHBOURS;
 use super::rules::{Packet, Rule, protocol_number};
-use super::walk::{NEIGHBOURS, Start};
+use super::walk::Start;
 
 /// A port that clients use when nobody says which.
 const SOME_CLIENT_PORT: u16 = 40_000;
@@ -29,6 +30,9 @@ impl Naive {
 
     /// Answers twice where it is not certain whether eBPF mode polices UDP on loopback.
     fn either_way(&self, answer: impl Fn(&Self) -> Decision) -> Decision {
+        if self.bpf_nodes.is_empty() {
+            return answer(self);
+        }
         let other = Self {
             udp_on_loopback: !self.udp_on_loopback,
             ..self.clone()

@@ -10,7 +10,6 @@ use super::Naive;
 use super::case::Node;
 use super::objects::{HostEndpoint, Workload};
 use super::rules::Packet;
-use super::walk::NEIGHBOURS;
 
 /// The port that Calico's VXLAN uses.
 const VXLAN_PORT: u16 = 4789;
@@ -29,6 +28,18 @@ pub enum Way<'a> {
     Workload(&'a Workload),
     /// Away, through an interface.
     Away(String),
+}
+
+/// Types of ICMPv6 that workloads may always send to their host: neighbour discovery and the
+/// membership of multicast groups.
+pub const NEIGHBOURS: [u8; 6] = [130, 131, 132, 133, 135, 136];
+
+/// Whether a packet is one of those.
+pub fn is_neighbour_discovery(packet: &Packet) -> bool {
+    packet.protocol == 58
+        && packet
+            .icmp
+            .is_some_and(|(kind, _)| NEIGHBOURS.contains(&kind))
 }
 
 /// The interface that a way leaves by, of those that host endpoints govern.
@@ -178,7 +189,7 @@ impl Naive {
 
     /// Whether Felix runs in eBPF mode on a node.
     pub fn bpf(&self, node: &str) -> bool {
-        self.felix.text(node, "bpfEnabled").flatten().as_deref() == Some("true")
+        self.bpf_nodes.iter().any(|n| n == node)
     }
 
     /// Whether policy is looked at on an interface. In eBPF mode only those carry programs that a
@@ -210,11 +221,7 @@ impl Naive {
     }
 
     /// Whether a packet is let through for being IPv6 neighbour discovery, as in eBPF mode.
-    pub fn is_neighbour_discovery(&self, node: &Node, packet: &Packet) -> bool {
-        self.bpf(&node.name)
-            && packet.protocol == 58
-            && packet
-                .icmp
-                .is_some_and(|(kind, _)| NEIGHBOURS.contains(&kind))
+    pub fn exempts_neighbours(&self, node: &Node, packet: &Packet) -> bool {
+        self.bpf(&node.name) && is_neighbour_discovery(packet)
     }
 }

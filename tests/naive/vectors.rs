@@ -8,15 +8,17 @@ use super::case::Case;
 use super::json::{self, list};
 use super::{Naive, selector};
 
-fn folder() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors/reach");
-    [
-        std::env::var_os("CALICOCTL_PROTECT_REACH_VECTORS").map(PathBuf::from),
-        Some(beside),
-    ]
-    .into_iter()
-    .flatten()
-    .find(|p| p.is_dir())
+/// The folders of vectors that are there.
+fn folders() -> Vec<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = std::env::var_os("CALICOCTL_PROTECT_REACH_VECTORS").map(PathBuf::from);
+    let beside = [
+        here.join("tests/data/reach"),
+        here.join("../shared/vectors/reach"),
+    ];
+    let mut folders: Vec<PathBuf> = beside.into_iter().chain(named).collect();
+    folders.retain(|f| f.is_dir());
+    folders
 }
 
 /// Every case of a folder of vectors, by file name.
@@ -36,12 +38,8 @@ pub fn read(folder: &Path) -> Vec<Case> {
 
 #[test]
 fn the_naive_evaluator_agrees_with_every_vector() {
-    let Some(folder) = folder() else {
-        println!("no vectors here");
-        return;
-    };
     let (mut checked, mut differ) = (0, Vec::new());
-    for case in read(&folder) {
+    for case in folders().iter().flat_map(|folder| read(folder)) {
         let naive = Naive::new(&case);
         for (number, query) in case.queries.iter().enumerate() {
             let Some(expected) = &query.expect else {

@@ -8,10 +8,8 @@ use super::Naive;
 use super::case::Node;
 use super::chains::{End, Guess};
 use super::objects::{Endpoint, Workload};
-use super::route::{Way, interface};
+use super::route::{Way, interface, is_neighbour_discovery};
 use super::rules::Packet;
-
-const ICMP_V6: u8 = 58;
 
 /// Why a walk ends before the packet is there. The last step says more.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,7 +97,7 @@ impl<'a> Walk<'a> {
 
     fn node(&mut self, name: &str) -> Result<&'a Node, Stop> {
         let missing = match self.naive.wires.node(name) {
-            Some(node) if !self.naive.felix.stops(name) => return Ok(node),
+            Some(node) if !self.naive.stopped_nodes.contains(&node.name) => return Ok(node),
             Some(_) => Missing::FelixStopped {
                 node: name.into(),
                 problem: String::new(),
@@ -233,7 +231,7 @@ impl<'a> Walk<'a> {
             self.note(node, &out, true, Reason::TunnelOfKnownNode)?;
         } else if !naive.polices(node, &out, &packet) {
             self.note(node, &out, true, Reason::NotPolicedInterface)?;
-        } else if naive.is_neighbour_discovery(node, &packet) {
+        } else if naive.exempts_neighbours(node, &packet) {
             self.note(node, &out, true, Reason::NeighbourDiscovery)?;
         } else if let Some(host) = naive.objects.governor(node, &out) {
             let chain = (Egress, Purpose::Normal);
@@ -383,11 +381,7 @@ impl<'a> Walk<'a> {
             return self.note(node, arrived_on, accepts, Reason::IpvsNodePort);
         }
         if let Some(workload) = workload {
-            if packet.protocol == ICMP_V6
-                && packet
-                    .icmp
-                    .is_some_and(|(kind, _)| NEIGHBOURS.contains(&kind))
-            {
+            if is_neighbour_discovery(packet) {
                 return self.note(node, arrived_on, true, Reason::NeighbourDiscovery);
             }
             self.workload_egress(node, workload, packet)?;
@@ -409,7 +403,7 @@ impl<'a> Walk<'a> {
         if !naive.polices(node, arrived_on, packet) {
             return self.note(node, arrived_on, accepts, Reason::NotPolicedInterface);
         }
-        if naive.is_neighbour_discovery(node, packet) {
+        if naive.exempts_neighbours(node, packet) {
             return self.note(node, arrived_on, true, Reason::NeighbourDiscovery);
         }
         if let Some(host) = naive.objects.governor(node, arrived_on) {
@@ -503,9 +497,6 @@ impl<'a> Walk<'a> {
 }
 
 type Hop<'a> = (&'a Node, String, Packet);
-
-/// Types of ICMPv6 that workloads may always send to their host.
-pub const NEIGHBOURS: [u8; 6] = [130, 131, 132, 133, 135, 136];
 
 /// Whether policy accepted, not a failsafe: only then the rest of the endpoint's lists is skipped.
 fn by_policy(end: &End) -> bool {
