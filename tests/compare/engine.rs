@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use calicoctl_protect::calico::felix::Failsafe;
 use calicoctl_protect::calico::snapshot::{Datastore, DatastoreKind, Snapshot, Stored};
 use calicoctl_protect::calico::{Object, Protocol, ServerPort};
 use calicoctl_protect::reach::topology::{
@@ -26,7 +25,8 @@ impl Evaluator for World {
     }
 }
 
-fn snapshot(case: &Case) -> Snapshot {
+/// The objects of a case as they are read from a store.
+pub fn snapshot(case: &Case) -> Snapshot {
     let datastore = Datastore {
         kind: match case.datastore.as_deref() {
             Some("native-v3") => DatastoreKind::NativeV3,
@@ -48,7 +48,8 @@ fn snapshot(case: &Case) -> Snapshot {
     Snapshot::new(datastore, case.resources.iter().filter_map(stored))
 }
 
-fn topology(case: &Case) -> Topology {
+/// What a case says besides objects.
+pub fn topology(case: &Case) -> Topology {
     let wires = &case.topology;
     let nodes = wires.nodes.iter().map(|node| {
         let wires = NodeWires {
@@ -96,11 +97,6 @@ fn overrides(felix: &Map<String, Value>) -> FelixOverrides {
             _ => KernelPolicy::Accept,
         })
     };
-    let failsafes = |field: &str| {
-        let entries = felix.get(field)?.as_array()?;
-        let read = |entry| Failsafe::from_value(entry).expect("a failsafe");
-        Some(entries.iter().map(read).collect())
-    };
     FelixOverrides {
         endpoint_to_host: Some(match text("defaultEndpointToHostAction") {
             Some("Accept") => EndpointToHostAction::Accept,
@@ -109,8 +105,8 @@ fn overrides(felix: &Map<String, Value>) -> FelixOverrides {
         }),
         ipv6_support: Some(felix.get("ipv6Support") != Some(&Value::Bool(false))),
         bpf_enabled: felix.get("bpfEnabled").and_then(Value::as_bool),
-        failsafe_inbound: failsafes("failsafeInboundHostPorts"),
-        failsafe_outbound: failsafes("failsafeOutboundHostPorts"),
+        failsafe_inbound: None,
+        failsafe_outbound: None,
         input_policy: kernel("hostInputPolicy"),
         forward_policy: kernel("hostForwardPolicy"),
         proxy_mode: Some(match text("kubeProxyMode") {

@@ -68,7 +68,15 @@ impl Cluster<'_> {
                     query.protocol = "ICMPv6".into();
                 }
                 if self.rng.chance(85) {
-                    query.icmp_type = Some(*self.rng.pick(&[0, 8, 128, 135]));
+                    // Neighbour discovery does not go through hosts; where eBPF mode would let it
+                    // pass even so, it is not asked for.
+                    let bpf = self.felix.contains_key("bpfEnabled");
+                    let types = if bpf {
+                        [0, 8, 128, 129]
+                    } else {
+                        [0, 8, 128, 135]
+                    };
+                    query.icmp_type = Some(*self.rng.pick(&types));
                     query.icmp_code = Some(*self.rng.pick(&[0, 0, 1]));
                 }
             }

@@ -20,6 +20,9 @@ impl Cluster<'_> {
         if self.rng.chance(8) {
             self.felix.insert("ipv6Support".into(), json!(false));
         }
+        if self.rng.chance(7) {
+            self.felix.insert("bpfEnabled".into(), json!(true));
+        }
         if self.rng.chance(8) {
             self.felix.insert("kubeProxyMode".into(), json!("ipvs"));
         }

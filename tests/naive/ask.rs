@@ -8,8 +8,9 @@ use calicoctl_protect::reach::{Decision, Effect, Missing, Purpose, Reason, Step,
 use super::Naive;
 use super::case::{End, Query};
 use super::chains::Guess;
+use super::route::NEIGHBOURS;
 use super::rules::{Packet, Rule, protocol_number};
-use super::walk::{NEIGHBOURS, Start};
+use super::walk::Start;
 
 /// A port that clients use when nobody says which.
 const SOME_CLIENT_PORT: u16 = 40_000;
@@ -24,6 +25,26 @@ enum Who {
 impl Naive {
     /// Answers a question. A value that is not given is tried in all ways that rules tell apart.
     pub fn decide(&self, query: &Query) -> Decision {
+        self.either_way(|naive| naive.decide_so(query))
+    }
+
+    /// Answers twice where it is not certain whether eBPF mode polices UDP on loopback.
+    fn either_way(&self, answer: impl Fn(&Self) -> Decision) -> Decision {
+        if self.bpf_nodes.is_empty() {
+            return answer(self);
+        }
+        let other = Self {
+            udp_on_loopback: !self.udp_on_loopback,
+            ..self.clone()
+        };
+        let decision = answer(self);
+        if answer(&other).verdict == decision.verdict {
+            return decision;
+        }
+        unknown(vec![Missing::Behaviour { what: "" }])
+    }
+
+    fn decide_so(&self, query: &Query) -> Decision {
         let (start, packet) = match self.ends(query) {
             Ok(found) => found,
             Err(missing) => return unknown(vec![missing]),
@@ -39,7 +60,7 @@ impl Naive {
         query: &Query,
     ) -> Decision {
         let start = Start::Outside(node.to_owned(), interface.to_owned());
-        self.tried(&start, packet(source, destination, query))
+        self.either_way(|naive| naive.tried(&start, packet(source, destination, query)))
     }
 
     /// Walks with each value that a client may have where the question does not say.
@@ -289,6 +310,7 @@ fn packet(source: IpAddr, destination: IpAddr, query: &Query) -> Packet {
         source,
         destination,
         protocol,
+        forwarded: false,
         is_reply: false,
         guessed: false,
         source_port: query.source_port.filter(|_| query.port.is_some()),

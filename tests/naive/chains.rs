@@ -55,7 +55,9 @@ impl Naive {
         packet: &Packet,
         guess: &Guess,
     ) -> End {
-        if purpose != Purpose::Forward && endpoint.is_host() {
+        // In eBPF mode failsafes do not exempt what only passes through.
+        let exempt = !(packet.forwarded && self.bpf(node));
+        if purpose != Purpose::Forward && endpoint.is_host() && exempt {
             match self.failsafe(node, direction, purpose, packet, guess) {
                 End::Undecided => {}
                 end => return end,
@@ -66,8 +68,8 @@ impl Naive {
         }
         match purpose {
             Purpose::Forward => {
-                // Up to v3.28 each direction is looked at by itself.
-                let each = self.version < Version::new(3, 29, 0);
+                // Up to v3.28 and in eBPF mode each direction is looked at by itself.
+                let each = self.version < Version::new(3, 29, 0) || self.bpf(node);
                 let any = self
                     .policies(endpoint, purpose)
                     .any(|p| !each || p.covers(direction));
@@ -78,7 +80,7 @@ impl Naive {
                 }
             }
             Purpose::Untracked | Purpose::PreDnat => End::Undecided,
-            Purpose::Normal => self.profiles_end(endpoint, direction, packet),
+            Purpose::Normal => self.profiles_end(node, endpoint, direction, packet),
         }
     }
 
@@ -126,7 +128,13 @@ impl Naive {
         None
     }
 
-    fn profiles_end(&self, endpoint: &Endpoint, direction: PolicyType, packet: &Packet) -> End {
+    fn profiles_end(
+        &self,
+        node: &str,
+        endpoint: &Endpoint,
+        direction: PolicyType,
+        packet: &Packet,
+    ) -> End {
         for name in &endpoint.profiles {
             let Some(profile) = self.objects.profiles.get(name) else {
                 return End::Drop(Reason::MissingProfile { name: name.clone() });
@@ -148,7 +156,8 @@ impl Naive {
                 match rule.action {
                     Action::Allow => return End::Accept(reason),
                     Action::Deny => return End::Drop(reason),
-                    // Pass in a profile: the next profile.
+                    // Pass in a profile: the next profile, in eBPF mode deny.
+                    Action::Pass if self.bpf(node) => return End::Drop(reason),
                     Action::Pass | Action::Log => break,
                 }
             }

@@ -205,6 +205,13 @@ impl Felix {
     }
 
     fn in_configuration(&self, name: &str, field: &str) -> Option<Found> {
+        // What a case says of all nodes stands for the configuration of all nodes.
+        if let ("default", Some(value)) = (name, self.overrides.get(field)) {
+            return Some(Found::Field {
+                configuration: name.to_owned(),
+                value: value.clone(),
+            });
+        }
         let configuration = self
             .resources
             .iter()

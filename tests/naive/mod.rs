@@ -30,6 +30,11 @@ pub struct Naive {
     tiers: Vec<Tier>,
     felix: Felix,
     version: Version,
+    /// Nodes on which Felix runs in eBPF mode, and those on which it does not run.
+    bpf_nodes: Vec<String>,
+    stopped_nodes: Vec<String>,
+    /// Whether eBPF mode polices UDP on the loopback interface, which is not certain.
+    udp_on_loopback: bool,
 }
 
 /// The version of Calico that a case states, or the newest.
@@ -45,12 +50,21 @@ impl Naive {
             version,
             raw: !matches!(case.datastore.as_deref(), None | Some("manifests")),
         };
+        let felix = Felix::read(&case.resources, &case.felix, version);
+        let names = case.topology.nodes.iter().map(|n| n.name.clone());
+        let (mut bpf_nodes, mut stopped_nodes): (Vec<_>, Vec<_>) =
+            (names.clone().collect(), names.collect());
+        bpf_nodes.retain(|n| felix.text(n, "bpfEnabled").flatten().as_deref() == Some("true"));
+        stopped_nodes.retain(|n| felix.stops(n));
         Self {
+            bpf_nodes,
+            stopped_nodes,
             wires: case.topology.clone(),
             objects: Objects::read(&case.resources),
             tiers: policies::read(&case.resources, reading),
-            felix: Felix::read(&case.resources, &case.felix, version),
+            felix,
             version,
+            udp_on_loopback: true,
         }
     }
 }

@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 
+use calicoctl_protect::calico::Version;
 use calicoctl_protect::reach::verdict::EndpointToHostAction;
 
 use super::Naive;
 use super::case::Node;
-use super::objects::Workload;
+use super::objects::{HostEndpoint, Workload};
 use super::rules::Packet;
 
 /// The port that Calico's VXLAN uses.
@@ -27,6 +28,18 @@ pub enum Way<'a> {
     Workload(&'a Workload),
     /// Away, through an interface.
     Away(String),
+}
+
+/// Types of ICMPv6 that workloads may always send to their host: neighbour discovery and the
+/// membership of multicast groups.
+pub const NEIGHBOURS: [u8; 6] = [130, 131, 132, 133, 135, 136];
+
+/// Whether a packet is one of those.
+pub fn is_neighbour_discovery(packet: &Packet) -> bool {
+    packet.protocol == 58
+        && packet
+            .icmp
+            .is_some_and(|(kind, _)| NEIGHBOURS.contains(&kind))
 }
 
 /// The interface that a way leaves by, of those that host endpoints govern.
@@ -172,5 +185,43 @@ impl Naive {
         mode.and_then(|m| m.as_str()) == Some("ipvs")
             && [TCP, UDP].contains(&packet.protocol)
             && packet.port.is_some_and(|p| (30_000..=32_767).contains(&p))
+    }
+
+    /// Whether Felix runs in eBPF mode on a node.
+    pub fn bpf(&self, node: &str) -> bool {
+        self.bpf_nodes.iter().any(|n| n == node)
+    }
+
+    /// Whether policy is looked at on an interface. In eBPF mode only those carry programs that a
+    /// pattern matches, and workloads'; on the loopback interface they only look at UDP.
+    pub fn polices(&self, node: &Node, interface: &str, packet: &Packet) -> bool {
+        if !self.bpf(&node.name) || interface.starts_with("cali") {
+            return true;
+        }
+        if interface == "lo" {
+            return packet.protocol == UDP && self.udp_on_loopback;
+        }
+        let tunnels = ["tunl0", "vxlan.calico", "vxlan-v6.calico"];
+        let old = self.version < Version::new(3, 30, 0);
+        interface.starts_with("eth")
+            || interface.starts_with("ens")
+            || (old && tunnels.contains(&interface))
+    }
+
+    /// The host endpoint that governs an interface by name or address, where it is looked at.
+    pub fn specific(&self, node: &Node, interface: &str, packet: &Packet) -> Option<&HostEndpoint> {
+        let host = self.objects.specific(node, interface);
+        host.filter(|_| self.polices(node, interface, packet))
+    }
+
+    /// The host endpoint that governs an interface, where it is looked at.
+    pub fn governor(&self, node: &Node, interface: &str, packet: &Packet) -> Option<&HostEndpoint> {
+        let host = self.objects.governor(node, interface);
+        host.filter(|_| self.polices(node, interface, packet))
+    }
+
+    /// Whether a packet is let through for being IPv6 neighbour discovery, as in eBPF mode.
+    pub fn exempts_neighbours(&self, node: &Node, packet: &Packet) -> bool {
+        self.bpf(&node.name) && is_neighbour_discovery(packet)
     }
 }

@@ -23,6 +23,8 @@ pub struct Packet {
     pub destination: IpAddr,
     pub protocol: u8,
     pub source_port: Option<u16>,
+    /// Whether it turns out to pass through the host, for pre-DNAT policy in eBPF mode.
+    pub forwarded: bool,
     /// Whether it goes back to the client.
     pub is_reply: bool,
     /// Whether the client's port is only a guess.

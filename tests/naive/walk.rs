@@ -8,10 +8,8 @@ use super::Naive;
 use super::case::Node;
 use super::chains::{End, Guess};
 use super::objects::{Endpoint, Workload};
-use super::route::{Way, interface};
+use super::route::{Way, interface, is_neighbour_discovery};
 use super::rules::Packet;
-
-const ICMP_V6: u8 = 58;
 
 /// Why a walk ends before the packet is there. The last step says more.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -99,7 +97,7 @@ impl<'a> Walk<'a> {
 
     fn node(&mut self, name: &str) -> Result<&'a Node, Stop> {
         let missing = match self.naive.wires.node(name) {
-            Some(node) if !self.naive.felix.stops(name) => return Ok(node),
+            Some(node) if !self.naive.stopped_nodes.contains(&node.name) => return Ok(node),
             Some(_) => Missing::FelixStopped {
                 node: name.into(),
                 problem: String::new(),
@@ -184,7 +182,7 @@ impl<'a> Walk<'a> {
         packet: &Packet,
     ) -> Result<bool, Stop> {
         let naive = self.naive;
-        let Some(host) = naive.objects.specific(node, interface) else {
+        let Some(host) = naive.specific(node, interface, packet) else {
             return Ok(false);
         };
         if !naive.has_policy(&host.endpoint, Purpose::Untracked) {
@@ -231,6 +229,10 @@ impl<'a> Walk<'a> {
             // Accepted in the raw table already.
         } else if naive.tunnel_to_known(node, &packet) {
             self.note(node, &out, true, Reason::TunnelOfKnownNode)?;
+        } else if !naive.polices(node, &out, &packet) {
+            self.note(node, &out, true, Reason::NotPolicedInterface)?;
+        } else if naive.exempts_neighbours(node, &packet) {
+            self.note(node, &out, true, Reason::NeighbourDiscovery)?;
         } else if let Some(host) = naive.objects.governor(node, &out) {
             let chain = (Egress, Purpose::Normal);
             self.chain(node, &out, &host.endpoint, chain, &packet)?;
@@ -333,8 +335,12 @@ impl<'a> Walk<'a> {
     /// Pre-DNAT policy: of the specific endpoint, or else of the one for all interfaces, which
     /// then covers workloads' interfaces as well.
     fn pre_dnat(&mut self, node: &Node, arrived_on: &str, packet: &Packet) -> Result<bool, Stop> {
-        let objects = &self.naive.objects;
-        let candidates = [objects.specific(node, arrived_on), objects.wildcard(node)];
+        let naive = self.naive;
+        let specific = naive.specific(node, arrived_on, packet);
+        let candidates = match naive.bpf(&node.name) {
+            true => [naive.governor(node, arrived_on, packet), None],
+            false => [specific, naive.objects.wildcard(node)],
+        };
         let with_policy = candidates
             .into_iter()
             .flatten()
@@ -343,6 +349,11 @@ impl<'a> Walk<'a> {
             return Ok(false);
         };
         let chain = (Ingress, Purpose::PreDnat);
+        let arrives = node.has(naive.dnat(node, "PREROUTING", *packet).destination);
+        let packet = &Packet {
+            forwarded: !arrives,
+            ..*packet
+        };
         let end = self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
         Ok(by_policy(&end))
     }
@@ -370,11 +381,7 @@ impl<'a> Walk<'a> {
             return self.note(node, arrived_on, accepts, Reason::IpvsNodePort);
         }
         if let Some(workload) = workload {
-            if packet.protocol == ICMP_V6
-                && packet
-                    .icmp
-                    .is_some_and(|(kind, _)| NEIGHBOURS.contains(&kind))
-            {
+            if is_neighbour_discovery(packet) {
                 return self.note(node, arrived_on, true, Reason::NeighbourDiscovery);
             }
             self.workload_egress(node, workload, packet)?;
@@ -392,6 +399,12 @@ impl<'a> Walk<'a> {
         }
         if done {
             return Ok(());
+        }
+        if !naive.polices(node, arrived_on, packet) {
+            return self.note(node, arrived_on, accepts, Reason::NotPolicedInterface);
+        }
+        if naive.exempts_neighbours(node, packet) {
+            return self.note(node, arrived_on, true, Reason::NeighbourDiscovery);
         }
         if let Some(host) = naive.objects.governor(node, arrived_on) {
             let chain = (Ingress, Purpose::Normal);
@@ -434,7 +447,7 @@ impl<'a> Walk<'a> {
         let naive = self.naive;
         // What the last chain said; a chain that does not decide takes earlier words back.
         let mut accepted = done;
-        if let (false, Some(host)) = (done, naive.objects.governor(node, arrived_on)) {
+        if let (false, Some(host)) = (done, naive.governor(node, arrived_on, packet)) {
             let chain = (Ingress, Purpose::Forward);
             let end = self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
             accepted = end != End::Undecided;
@@ -448,7 +461,7 @@ impl<'a> Walk<'a> {
             self.chain(node, out, &workload.endpoint, chain, packet)?;
             accepted = true;
         }
-        if let Some(host) = naive.objects.governor(node, out) {
+        if let Some(host) = naive.governor(node, out, packet) {
             let chain = (Egress, Purpose::Forward);
             let end = self.chain(node, out, &host.endpoint, chain, packet)?;
             accepted = end != End::Undecided;
@@ -456,7 +469,7 @@ impl<'a> Walk<'a> {
         if accepted {
             return Ok(());
         }
-        let accepts = naive.kernel_accepts("hostForwardPolicy");
+        let accepts = naive.bpf(&node.name) || naive.kernel_accepts("hostForwardPolicy");
         self.note(node, out, accepts, Reason::ForwardPolicy { accepts })
     }
 
@@ -484,9 +497,6 @@ impl<'a> Walk<'a> {
 }
 
 type Hop<'a> = (&'a Node, String, Packet);
-
-/// Types of ICMPv6 that workloads may always send to their host.
-pub const NEIGHBOURS: [u8; 6] = [130, 131, 132, 133, 135, 136];
 
 /// Whether policy accepted, not a failsafe: only then the rest of the endpoint's lists is skipped.
 fn by_policy(end: &End) -> bool {
