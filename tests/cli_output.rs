@@ -78,11 +78,18 @@ fn a_plan_is_a_diff_per_object_with_reasons_and_counts_last() {
 +  nets:
 +  - 198.51.100.0/28
 
+etcd (tcp/2379)
+  not protected anywhere: client labels count for nothing until it is
+
 needed flows: 9 kept (proved in 6 states)
 2 to create, 1 to change, 0 to delete
 ",
     );
-    run.says_all(&["dry run: nothing was written"]);
+    run.says_all(&[
+        "warning: worker-1: who is let in as a node stands for all pods on it (pool default-ipv4-ippool has natOutgoing, so a server on another host sees the node's address)",
+        "hint: egress policy on the pods keeps those out that have no business there",
+        "dry run: nothing was written",
+    ]);
 }
 
 #[test]
@@ -191,9 +198,10 @@ fn nothing_protected_is_an_empty_document() {
 fn quiet_leaves_results_warnings_and_errors() {
     let cluster = Cluster::example();
     let run = cluster.does(&["-q", "server", "etcd", "--node", "cp-1", "--yes"]);
-    run.shows("3 to create").says_all(&[
-        "warning: tcp/2379 is an inbound failsafe on cp-1 (built-in list): the policy does nothing there until it is pruned",
-    ]);
+    run.shows("3 to create")
+        .says("warning: tcp/2379 is an inbound failsafe on cp-1 (built-in list): ")
+        .silent_about("done:")
+        .silent_about("hint:");
     cluster
         .refused(64, &["-q", "grant", "etcd"])
         .says("error: ")

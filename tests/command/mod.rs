@@ -253,6 +253,14 @@ impl Run {
         self
     }
 
+    /// The lines of the result that tell of changes: objects with their signs, and what is added
+    /// to them and taken from them.
+    pub fn changes(&self) -> String {
+        let changed = |line: &&str| line.starts_with(['+', '-', '~']);
+        let lines: Vec<&str> = self.out.lines().filter(changed).collect();
+        lines.join("\n")
+    }
+
     /// Checks all that was said beside the result, line by line.
     #[track_caller]
     pub fn says_all(&self, lines: &[&str]) -> &Self {
