@@ -11,6 +11,7 @@ mod impact_support;
 
 use calicoctl_protect::cli::show_impact;
 use calicoctl_protect::plan::impact::{Change, ServerImpact, Who};
+use calicoctl_protect::plan::report::Impact;
 use calicoctl_protect::reach::Addresses;
 use impact_support::*;
 
@@ -176,11 +177,7 @@ fn servers_that_the_plan_does_not_touch_are_not_shown() {
     assert_eq!(touched, [("etcd", true), ("typha", false)]);
     let text = show_impact::text(&shown.impact);
     assert!(text.contains("etcd") && !text.contains("typha"), "{text}");
-    let servers = show_impact::value(&shown.impact)["servers"]
-        .as_array()
-        .unwrap()
-        .len();
-    assert_eq!(servers, 2);
+    assert_eq!(Impact::from(&shown.impact).servers.len(), 2);
 }
 
 /// A cluster with many hosts beside the others; every tenth reports its interfaces.
@@ -237,14 +234,8 @@ fn long_lists_are_cut_for_people_and_whole_in_json() {
         text.contains("cp-1, h00000, h00001, h00002, h00003, h00004 and 27 more"),
         "{text}"
     );
-    let value = show_impact::value(&shown.impact);
-    assert_eq!(
-        value["servers"][0]["hosts"][0]["on"]
-            .as_array()
-            .unwrap()
-            .len(),
-        33
-    );
+    let whole = Impact::from(&shown.impact);
+    assert_eq!(whole.servers[0].hosts[0].on.len(), 33);
 }
 
 #[test]

@@ -6,10 +6,15 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// One step into a value.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(untagged)]
 pub enum Step {
     /// A member of a map.
     Key(String),
@@ -25,7 +30,9 @@ pub enum Step {
 /// assert_eq!(path.to_string(), r#"metadata.labels["kubernetes.io/os"]"#);
 /// assert_eq!(FieldPath::of(["spec", "nets"]).item(2).to_string(), "spec.nets[2]");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, JsonSchema,
+)]
 pub struct FieldPath(Vec<Step>);
 
 impl FieldPath {
@@ -105,7 +112,8 @@ impl fmt::Display for FieldPath {
 }
 
 /// One change of one field.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "op", rename_all = "lowercase")]
 pub enum FieldEdit {
     /// Adds or replaces the map member (or replaces the list item) at `path`. The parent exists.
     Set {

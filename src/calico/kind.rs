@@ -169,6 +169,15 @@ impl Kind {
         group_of(self.api_version())
     }
 
+    /// Plural and group, as the Kubernetes API names resources: `tiers.projectcalico.org`, `pods`.
+    #[must_use]
+    pub fn resource(self) -> String {
+        match self.group() {
+            "" => self.plural().to_owned(),
+            group => format!("{}.{group}", self.plural()),
+        }
+    }
+
     /// Whether this is one of Calico's own kinds.
     #[must_use]
     pub fn is_calico(self) -> bool {

@@ -4,7 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::edit::Step;
@@ -13,7 +15,11 @@ use super::{FieldPath, Kind};
 /// What tells an object from all others of a datastore.
 ///
 /// Policies carry their `projectcalico.org/v3` name here, whatever name they are stored under.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(into = "Named", try_from = "Named")]
+#[schemars(with = "Named")]
 pub struct ObjectId {
     /// The kind.
     pub kind: Kind,
@@ -39,6 +45,48 @@ impl ObjectId {
             kind,
             namespace: Some(namespace.into()),
             name: name.into(),
+        }
+    }
+}
+
+/// An identity as it is written down.
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ObjectId")]
+struct Named {
+    /// `projectcalico.org/v3`, or the group and version of one of Kubernetes' own kinds.
+    api_version: String,
+    kind: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    name: String,
+}
+
+impl From<ObjectId> for Named {
+    fn from(id: ObjectId) -> Self {
+        Self {
+            api_version: id.kind.api_version().to_owned(),
+            kind: id.kind.name().to_owned(),
+            namespace: id.namespace,
+            name: id.name,
+        }
+    }
+}
+
+impl TryFrom<Named> for ObjectId {
+    type Error = ObjectError;
+
+    fn try_from(named: Named) -> Result<Self, ObjectError> {
+        match Kind::from_api(&named.api_version, &named.kind) {
+            Some(kind) => Ok(Self {
+                kind,
+                namespace: named.namespace,
+                name: named.name,
+            }),
+            None => Err(ObjectError::Unknown {
+                api_version: named.api_version,
+                kind: named.kind,
+            }),
         }
     }
 }
@@ -77,10 +125,25 @@ pub enum ObjectError {
 }
 
 /// An object: identity and value. Copies share their value until one of them is changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Value", try_from = "Value")]
 pub struct Object {
     id: Arc<ObjectId>,
     value: Arc<Value>,
+}
+
+impl From<Object> for Value {
+    fn from(object: Object) -> Self {
+        object.into_value()
+    }
+}
+
+impl TryFrom<Value> for Object {
+    type Error = ObjectError;
+
+    fn try_from(value: Value) -> Result<Self, ObjectError> {
+        Self::new(value)
+    }
 }
 
 impl Object {

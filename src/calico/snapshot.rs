@@ -3,20 +3,28 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{Kind, Object, ObjectId, Version};
 
 /// What kind of datastore a snapshot comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DatastoreKind {
     /// Files on disk. They may describe only a part of the cluster behind them.
+    #[serde(rename = "manifests")]
     Manifests,
     /// Kubernetes with the aggregated `projectcalico.org/v3` API.
+    #[serde(rename = "Kubernetes, aggregated projectcalico.org/v3")]
     AggregatedV3,
     /// Kubernetes with native `projectcalico.org/v3` resource definitions.
+    #[serde(rename = "Kubernetes, native projectcalico.org/v3")]
     NativeV3,
     /// Kubernetes with `crd.projectcalico.org/v1` resource definitions.
+    #[serde(rename = "Kubernetes, crd.projectcalico.org/v1")]
     CrdV1,
     /// etcd v3.
+    #[serde(rename = "etcd v3")]
     Etcd,
 }
 
@@ -41,15 +49,18 @@ impl fmt::Display for DatastoreKind {
 }
 
 /// Which datastore this is, so that a person and a saved plan can tell clusters apart.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Datastore {
     /// The kind of store.
     pub kind: DatastoreKind,
     /// Where it is: a folder, a server's URL, endpoints. Never holds a secret.
     pub location: String,
     /// `clusterGUID` of ClusterInformation, where there is one.
+    #[serde(rename = "clusterGUID")]
     pub cluster_guid: Option<String>,
     /// The installed version of Calico, where it is known.
+    #[serde(rename = "calicoVersion")]
+    #[schemars(with = "Option<String>")]
     pub version: Option<Version>,
 }
 

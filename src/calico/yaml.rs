@@ -19,15 +19,11 @@ pub fn to_yaml(value: &Value) -> String {
 /// `spec`; without what only the server keeps.
 #[must_use]
 pub fn for_people(object: &Value) -> Value {
-    let mut shown = object.clone();
+    let mut shown = without_server_kept(object);
     let Some(root) = shown.as_object_mut() else {
         return shown;
     };
-    root.shift_remove("status");
     if let Some(Value::Object(metadata)) = root.get_mut("metadata") {
-        for key in SERVER_KEPT {
-            metadata.shift_remove(key);
-        }
         for key in ["labels", "annotations"] {
             if metadata
                 .get(key)
@@ -41,6 +37,21 @@ pub fn for_people(object: &Value) -> Value {
     }
     *root = ordered(root, &["apiVersion", "kind", "metadata", "spec"]);
     shown
+}
+
+/// An object without `status` and the parts of its metadata that only the server keeps.
+#[must_use]
+pub fn without_server_kept(object: &Value) -> Value {
+    let mut value = object.clone();
+    if let Some(root) = value.as_object_mut() {
+        root.shift_remove("status");
+        if let Some(Value::Object(metadata)) = root.get_mut("metadata") {
+            for key in SERVER_KEPT {
+                metadata.shift_remove(key);
+            }
+        }
+    }
+    value
 }
 
 const SERVER_KEPT: [&str; 6] = [

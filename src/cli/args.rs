@@ -9,6 +9,7 @@ use super::error::CliError;
 use super::ui::Color;
 use crate::calico::net::{parse_cidr_or_ip, parse_ip};
 use crate::calico::{ServerPort, Version};
+use crate::plan::saved::Waivers;
 use crate::recipe::hosts::NodeChoice;
 use crate::recipe::workloads::WorkloadChoice;
 use crate::selector::Selector;
@@ -119,6 +120,18 @@ pub enum Format {
     Yaml,
 }
 
+impl Format {
+    /// A document in this format; text has none of its own and is shown as YAML.
+    #[must_use]
+    pub fn document(self, value: &impl serde::Serialize) -> String {
+        let value = serde_json::to_value(value).unwrap_or_default();
+        match self {
+            Self::Json => format!("{value:#}\n"),
+            Self::Text | Self::Yaml => crate::calico::yaml::to_yaml(&value),
+        }
+    }
+}
+
 /// Options of commands that write
 #[derive(Debug, Clone, Args)]
 pub struct Writing {
@@ -144,7 +157,29 @@ pub struct Writing {
 
     /// Risks taken knowingly
     #[command(flatten)]
-    pub waivers: super::prove::Waivers,
+    pub waivers: WaiverArgs,
+}
+
+/// Flows that the user takes the risk for.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Waivers")]
+pub struct WaiverArgs {
+    /// Cut this needed flow knowingly (repeatable); its id is printed with the refusal
+    #[arg(long, value_name = "FLOW-ID")]
+    allow_lockout: Vec<String>,
+
+    /// Go on though this needed flow cannot be decided (repeatable)
+    #[arg(long, value_name = "FLOW-ID")]
+    accept_unproven: Vec<String>,
+}
+
+impl From<&WaiverArgs> for Waivers {
+    fn from(args: &WaiverArgs) -> Self {
+        Self {
+            allow_lockout: args.allow_lockout.clone(),
+            accept_unproven: args.accept_unproven.clone(),
+        }
+    }
 }
 
 /// Hosts

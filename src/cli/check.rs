@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::args::{Format, Global};
 use super::error::CliError;
 use super::exit::Exit;
-use super::show::{counted, datastore};
+use super::show::counted;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
@@ -88,8 +88,8 @@ impl CheckArgs {
             .collect();
         let value = || {
             json!({
-                "format_version": super::show::FORMAT_VERSION,
-                "datastore": datastore(&snapshot.datastore),
+                "format_version": crate::plan::report::FORMAT_VERSION,
+                "datastore": snapshot.datastore,
                 "servers": checked.iter().map(checked_value).collect::<Vec<_>>(),
                 "neededFlows": {
                     "checked": flows,

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::args::{Format, Global, ports};
 use super::error::CliError;
 use super::exit::Exit;
-use super::show::datastore;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::yaml::to_yaml;
 use crate::calico::{Kind, Snapshot};
@@ -175,8 +174,8 @@ fn document(snapshot: &Snapshot, connection: &Connection, decision: &Decision) -
         })
         .collect();
     json!({
-        "format_version": super::show::FORMAT_VERSION,
-        "datastore": datastore(&snapshot.datastore),
+        "format_version": crate::plan::report::FORMAT_VERSION,
+        "datastore": snapshot.datastore,
         "from": connection.from.to_string(),
         "to": connection.to.to_string(),
         "traffic": connection.traffic.to_string(),

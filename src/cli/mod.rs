@@ -10,6 +10,7 @@ pub mod args;
 pub mod check;
 pub mod completion;
 pub mod error;
+pub mod execute;
 pub mod exit;
 pub mod explain;
 pub mod grant;

@@ -3,27 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
-
 use super::error::CliError;
 use super::exit::Exit;
 use super::show::counted;
 use super::ui::{GREEN, RED, YELLOW, clean};
 use crate::plan::proof::{Fate, FlowProof, Proof};
+use crate::plan::saved::Waivers;
 use crate::reach::Reason;
-
-/// Flows that the user takes the risk for.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Waivers")]
-pub struct Waivers {
-    /// Cut this needed flow knowingly (repeatable); its id is printed with the refusal
-    #[arg(long, value_name = "FLOW-ID")]
-    pub allow_lockout: Vec<String>,
-
-    /// Go on though this needed flow cannot be decided (repeatable)
-    #[arg(long, value_name = "FLOW-ID")]
-    pub accept_unproven: Vec<String>,
-}
 
 /// How many flows are named one by one.
 const NAMED: usize = 6;
@@ -64,7 +50,7 @@ pub fn text(proof: &Proof) -> String {
                 "  {style}{}{style:#} {}: {}",
                 fate.word(),
                 clean(&flow.need.id),
-                clean(&reason(flow))
+                clean(&flow.reason_text())
             );
         }
         let more = proof.count(fate).saturating_sub(NAMED);
@@ -77,7 +63,10 @@ pub fn text(proof: &Proof) -> String {
         (Fate::ClosedBefore, "did not come about before, either"),
     ] {
         for (rule, flows) in by_rule(proof, fate) {
-            let first = flows.first().map(|flow| reason(flow)).unwrap_or_default();
+            let first = flows
+                .first()
+                .map(|flow| flow.reason_text())
+                .unwrap_or_default();
             let _ = writeln!(
                 text,
                 "  {GREEN}unchanged{GREEN:#} {} of {rule} {said}: {}",
@@ -97,22 +86,17 @@ fn by_rule(proof: &Proof, fate: Fate) -> BTreeMap<&'static str, Vec<&FlowProof>>
     rules
 }
 
-fn reason(flow: &FlowProof) -> String {
-    let step = flow.decision.deciding();
-    step.map_or_else(|| flow.decision.to_string(), ToString::to_string)
-}
-
 /// Refuses a plan that cuts a needed flow, or leaves one undecided, unless it is waived.
 ///
 /// # Errors
 ///
 /// Exit code 3 for a flow that is cut, 5 for one that cannot be decided.
 pub fn refuse(proof: &Proof, waivers: &Waivers) -> Result<(), CliError> {
-    let waived = |list: &[String], flow: &FlowProof| list.contains(&flow.need.id);
-    let cut: Vec<&FlowProof> = proof
-        .with(Fate::Cut)
-        .filter(|f| !waived(&waivers.allow_lockout, f))
-        .collect();
+    let not_waived = |fate: Fate| -> Vec<&FlowProof> {
+        let waived = |flow: &&FlowProof| waivers.cover(&flow.need.id, fate);
+        proof.with(fate).filter(|flow| !waived(flow)).collect()
+    };
+    let cut = not_waived(Fate::Cut);
     if let Some(first) = cut.first() {
         let error = CliError::new(
             Exit::Cut,
@@ -123,10 +107,7 @@ pub fn refuse(proof: &Proof, waivers: &Waivers) -> Result<(), CliError> {
         );
         return Err(detailed(error, &cut).hint(remedy(&cut, first)));
     }
-    let open: Vec<&FlowProof> = proof
-        .with(Fate::Unproven)
-        .filter(|f| !waived(&waivers.accept_unproven, f))
-        .collect();
+    let open = not_waived(Fate::Unproven);
     if let Some(first) = open.first() {
         let error = CliError::new(
             Exit::Unproven,
@@ -147,7 +128,7 @@ fn detailed(error: CliError, flows: &[&FlowProof]) -> CliError {
     let shown = flows.iter().take(NAMED).fold(error, |error, flow| {
         error
             .detail(format!("{}: {}", flow.need.id, flow.need.connection_text()))
-            .detail(format!("  {}: {}", flow.when, reason(flow)))
+            .detail(format!("  {}: {}", flow.when, flow.reason_text()))
             .detail(format!(
                 "  needed: {}; without it, {}",
                 flow.need.evidence, flow.need.rule.without
@@ -198,30 +179,4 @@ fn remedy(cut: &[&FlowProof], first: &FlowProof) -> String {
         format!("grant {server} --all-nodes")
     };
     format!("let the clients in first: `{grant}` (or `--grant-needed` with `server`), {waive}")
-}
-
-/// The proof as data.
-#[must_use]
-pub fn value(proof: &Proof) -> Value {
-    let flows: Vec<Value> = proof
-        .flows
-        .iter()
-        .map(|flow| {
-            json!({
-                "id": flow.need.id,
-                "rule": flow.need.rule.name,
-                "connection": flow.need.connection_text(),
-                "evidence": flow.need.evidence,
-                "fate": flow.fate.word(),
-                "when": flow.when,
-                "verdict": flow.decision.verdict.to_string(),
-                "steps": flow.decision.steps.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    json!({
-        "states": proof.states,
-        "standIn": proof.stand_in.map(|(few, all)| json!({"hosts": few, "for": all})),
-        "flows": flows,
-    })
 }

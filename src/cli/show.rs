@@ -1,21 +1,12 @@
-//! Plans as text, JSON and YAML.
+//! Plans as text.
 
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use serde_json::{Value, json};
 
 use super::ui::{BOLD, CYAN, GREEN, RED, YELLOW, clean};
-use crate::calico::Datastore;
-use crate::calico::yaml::{for_people, to_yaml};
-use crate::plan::impact::Impact;
-use crate::plan::proof::Proof;
 use crate::plan::unified::{Line, Tag, hunks};
 use crate::plan::{Action, Change, Plan};
-use crate::recipe::Importance;
-
-/// Version of the JSON and YAML output. Minor versions add; an unknown major is not understood.
-pub const FORMAT_VERSION: &str = "1.0";
 
 /// A plan for people: a unified diff per object in the order of writing, what it means, counts last.
 #[must_use]
@@ -119,78 +110,4 @@ pub fn counted(count: usize, noun: &str) -> String {
         (_, false) => "s",
     };
     format!("{count} {noun}{plural}")
-}
-
-/// A plan as JSON.
-#[must_use]
-pub fn json(command: &str, plan: &Plan, impact: &Impact, proof: &Proof) -> String {
-    let mut text =
-        serde_json::to_string_pretty(&document(command, plan, impact, proof)).unwrap_or_default();
-    text.push('\n');
-    text
-}
-
-/// A plan as YAML.
-#[must_use]
-pub fn yaml(command: &str, plan: &Plan, impact: &Impact, proof: &Proof) -> String {
-    to_yaml(&document(command, plan, impact, proof))
-}
-
-fn document(command: &str, plan: &Plan, impact: &Impact, proof: &Proof) -> Value {
-    let counts = plan.counts();
-    let changes: Vec<Value> = plan.changes.iter().map(change_value).collect();
-    let notes: Vec<Value> = plan
-        .notes
-        .iter()
-        .map(|note| {
-            json!({
-                "importance": match note.importance {
-                    Importance::Note => "note",
-                    Importance::Warning => "warning",
-                },
-                "text": note.text,
-                "hint": note.hint,
-            })
-        })
-        .collect();
-    json!({
-        "format_version": FORMAT_VERSION,
-        "command": command,
-        "datastore": datastore(&plan.datastore),
-        "changes": changes,
-        "impact": super::show_impact::value(impact),
-        "notes": notes,
-        "proof": super::prove::value(proof),
-        "summary": {
-            "create": counts.create,
-            "change": counts.update,
-            "delete": counts.delete,
-        },
-    })
-}
-
-fn change_value(change: &Change) -> Value {
-    let object = |o: &Option<crate::calico::Object>| o.as_ref().map(|o| for_people(o.value()));
-    json!({
-        "action": change.action().word(),
-        "stage": change.stage.about(),
-        "kind": change.id.kind.name(),
-        "namespace": change.id.namespace,
-        "name": change.id.name,
-        "place": change.place,
-        "why": change.why,
-        "before": object(&change.before),
-        "after": object(&change.after),
-    })
-}
-
-/// A datastore's identity.
-#[must_use]
-pub fn datastore(datastore: &Datastore) -> Value {
-    json!({
-        "kind": datastore.kind.to_string(),
-        "location": datastore.location,
-        "clusterGUID": datastore.cluster_guid,
-        "calicoVersion": datastore.version.map(|v| v.to_string()),
-    })
 }

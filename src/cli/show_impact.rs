@@ -1,19 +1,14 @@
-//! The impact of a plan, for people and as data.
+//! The impact of a plan, for people.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use serde_json::{Value, json};
 
 use super::ui::{BOLD, GREEN, RED, YELLOW, clean};
-use crate::calico::policy::PolicyType;
 use crate::calico::{ObjectId, ServerPort};
-use crate::plan::impact::{
-    Change, ClassImpact, Fallback, Flip, Impact, Part, Selection, ServerImpact, Warning, Who, few,
-};
+use crate::plan::impact::{Change, ClassImpact, Flip, Impact, Selection, ServerImpact, Who, few};
 use crate::reach::{Addresses, Verdict};
-use crate::recipe::Importance;
 
 /// How many networks are listed behind a name.
 const NETS: usize = 3;
@@ -207,22 +202,6 @@ fn nets_text(addresses: &Addresses) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-fn fallback_text(fallback: &Fallback) -> String {
-    match fallback {
-        Fallback::NoEndpoint => "no endpoint".to_owned(),
-        Fallback::Profile(name) => format!("profile {name}"),
-        Fallback::EndOfTier(tier) => format!("end of tier {tier} (drop)"),
-        Fallback::Nothing => "drop, for want of a profile".to_owned(),
-    }
-}
-
-const fn way(direction: PolicyType) -> &'static str {
-    match direction {
-        PolicyType::Ingress => "ingress",
-        PolicyType::Egress => "egress",
-    }
-}
-
 /// Flips, those of both directions in one line where they are the same.
 fn flips_text(flips: &[Flip]) -> Vec<String> {
     let mut lines: Vec<(Vec<&str>, String)> = Vec::new();
@@ -237,12 +216,12 @@ fn flips_text(flips: &[Flip]) -> Vec<String> {
         let line = format!(
             "{}: {} → {}{caught}",
             few(&flip.endpoints),
-            fallback_text(&flip.before),
-            fallback_text(&flip.after)
+            flip.before,
+            flip.after
         );
         match lines.iter_mut().find(|(_, known)| *known == line) {
-            Some((ways, _)) => ways.push(way(flip.direction)),
-            None => lines.push((vec![way(flip.direction)], line)),
+            Some((ways, _)) => ways.push(flip.direction.word()),
+            None => lines.push((vec![flip.direction.word()], line)),
         }
     }
     let told = lines.into_iter();
@@ -252,132 +231,11 @@ fn flips_text(flips: &[Flip]) -> Vec<String> {
 
 fn selection_text(selection: &Selection) -> String {
     let verb = if selection.begins { "begins" } else { "stops" };
-    let ways: Vec<&str> = selection.directions.iter().map(|d| way(*d)).collect();
+    let ways: Vec<&str> = selection.directions.iter().map(|d| d.word()).collect();
     format!(
         "{} {verb} to apply to {} ({})",
         selection.policy,
         few(&selection.endpoints),
         ways.join(", ")
     )
-}
-
-/// The impact as data, with nothing left out.
-#[must_use]
-pub fn value(impact: &Impact) -> Value {
-    json!({
-        "servers": impact.servers.iter().map(server_value).collect::<Vec<_>>(),
-        "defaults": impact.flips.iter().map(flip_value).collect::<Vec<_>>(),
-        "policies": impact.selections.iter().map(selection_value).collect::<Vec<_>>(),
-        "warnings": impact.warnings.iter().map(warning_value).collect::<Vec<_>>(),
-    })
-}
-
-fn texts<T: std::fmt::Display>(items: &[T]) -> Vec<String> {
-    items.iter().map(ToString::to_string).collect()
-}
-
-fn nets_value(addresses: &Addresses) -> Vec<String> {
-    addresses.nets().map(|net| net.to_string()).collect()
-}
-
-fn server_value(server: &ServerImpact) -> Value {
-    json!({
-        "server": server.name,
-        "ports": texts(&server.ports),
-        "touched": server.touched,
-        "protectedBefore": server.protected.0,
-        "protectedAfter": server.protected.1,
-        "hosts": server.classes.iter().map(class_value).collect::<Vec<_>>(),
-    })
-}
-
-fn class_value(class: &ClassImpact) -> Value {
-    json!({
-        "ports": texts(&class.ports),
-        "on": class.targets,
-        "dialledAt": texts(&class.at),
-        "access": class.parts.iter().map(part_value).collect::<Vec<_>>(),
-    })
-}
-
-fn part_value(part: &Part) -> Value {
-    json!({
-        "change": part.change.word(),
-        "before": part.was.to_string(),
-        "who": part.who.iter().map(who_value).collect::<Vec<_>>(),
-        "reason": part.reason.to_string(),
-    })
-}
-
-fn who_value(who: &Who) -> Value {
-    match who {
-        Who::Itself(addresses) => json!({"itself": true, "addresses": nets_value(addresses)}),
-        Who::Everyone => json!({"everyone": true}),
-        Who::Node {
-            name,
-            addresses,
-            whole,
-        } => {
-            json!({"node": name, "addresses": nets_value(addresses), "whole": whole})
-        }
-        Who::Set {
-            id,
-            addresses,
-            whole,
-        } => {
-            json!({"set": id.to_string(), "addresses": nets_value(addresses), "whole": whole})
-        }
-        Who::Pods {
-            id,
-            count,
-            addresses,
-        } => {
-            json!({"podsOf": id.to_string(), "count": count, "addresses": nets_value(addresses)})
-        }
-        Who::Addresses(addresses) => json!({"addresses": nets_value(addresses)}),
-        Who::EveryoneElse { except } => {
-            json!({"everyoneElse": true, "except": nets_value(except)})
-        }
-    }
-}
-
-fn flip_value(flip: &Flip) -> Value {
-    let caught = |side: usize| {
-        let policy = flip.caught_by.get(side).and_then(Option::as_ref);
-        policy.map(ToString::to_string)
-    };
-    json!({
-        "endpoints": texts(&flip.endpoints),
-        "nodes": flip.hosts,
-        "direction": way(flip.direction),
-        "before": fallback_text(&flip.before),
-        "after": fallback_text(&flip.after),
-        "caughtBefore": caught(0),
-        "caughtAfter": caught(1),
-        "closes": flip.closes(),
-    })
-}
-
-fn selection_value(selection: &Selection) -> Value {
-    json!({
-        "policy": selection.policy.to_string(),
-        "begins": selection.begins,
-        "directions": selection.directions.iter().map(|d| way(*d)).collect::<Vec<_>>(),
-        "endpoints": texts(&selection.endpoints),
-        "nodes": selection.hosts,
-    })
-}
-
-fn warning_value(warning: &Warning) -> Value {
-    json!({
-        "code": warning.code,
-        "importance": match warning.importance {
-            Importance::Note => "note",
-            Importance::Warning => "warning",
-        },
-        "server": Some(&warning.server).filter(|s| !s.is_empty()),
-        "nodes": warning.hosts,
-        "text": warning.text,
-        "hint": warning.hint,
-    })
 }

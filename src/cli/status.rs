@@ -9,7 +9,7 @@ use super::args::{Format, Global};
 use super::check::{addresses, open_to_value};
 use super::error::CliError;
 use super::exit::Exit;
-use super::show::{counted, datastore};
+use super::show::counted;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
@@ -222,8 +222,8 @@ fn client_text(client: &ClientStatus) -> String {
 
 fn document(snapshot: &Snapshot, servers: &[Checked]) -> Value {
     json!({
-        "format_version": super::show::FORMAT_VERSION,
-        "datastore": datastore(&snapshot.datastore),
+        "format_version": crate::plan::report::FORMAT_VERSION,
+        "datastore": snapshot.datastore,
         "servers": servers.iter().map(server_value).collect::<Vec<_>>(),
     })
 }

@@ -26,7 +26,7 @@ impl VersionArgs {
     /// When standard output cannot be written to.
     pub fn run(&self, ui: Ui) -> Result<Exit, CliError> {
         let value = json!({
-            "format_version": super::show::FORMAT_VERSION,
+            "format_version": crate::plan::report::FORMAT_VERSION,
             "version": env!("CARGO_PKG_VERSION"),
             "newestCalico": Version::NEWEST.to_string(),
         });

@@ -1,19 +1,16 @@
 //! The way of every command that writes: read, draft, plan, show, ask, write.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use super::args::{Format, Global, Writing};
 use super::error::CliError;
 use super::exit::Exit;
 use super::ui::Ui;
 use super::{open_store, show, show_impact};
-use crate::apply::{self, Outcome};
-use crate::calico::Version;
-use crate::plan::impact::impact;
+use crate::calico::{Snapshot, Version};
+use crate::plan::impact::{Impact, impact};
 use crate::plan::legal::faults;
 use crate::plan::proof::{Proof, prove};
-use crate::plan::{Course, Plan};
+use crate::plan::saved::{Parts, SavedPlan, Waivers};
+use crate::plan::{Course, Plan, report};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
 use crate::store::{Store, Wanted};
 
@@ -41,6 +38,36 @@ impl Order {
     }
 }
 
+/// A plan with all that is known of it: ready to be shown, judged, saved and written.
+pub struct Prepared {
+    /// What was read.
+    pub snapshot: Snapshot,
+    /// What is to be written.
+    pub plan: Plan,
+    /// What becomes of needed flows on the way.
+    pub proof: Proof,
+    /// What it means.
+    pub impact: Impact,
+}
+
+impl Prepared {
+    /// The plan as it is saved, made now.
+    #[must_use]
+    pub fn saved(&self, order: &Order, words: &[String], waivers: &Waivers) -> SavedPlan {
+        let parts = Parts {
+            words,
+            course: order.course,
+            snapshot: &self.snapshot,
+            plan: &self.plan,
+            impact: &self.impact,
+            proof: &self.proof,
+            waivers,
+        };
+        let now = jiff::Timestamp::now().round(jiff::Unit::Second);
+        SavedPlan::new(&parts, now.unwrap_or_default().to_string())
+    }
+}
+
 /// Carries an order out.
 ///
 /// # Errors
@@ -53,6 +80,33 @@ pub async fn carry_out(
     ui: Ui,
 ) -> Result<Exit, CliError> {
     let mut store = open_store(global, writing.into.clone()).await?;
+    let prepared = prepare(order, &mut store, ui).await?;
+    show(order, &prepared, writing.output, ui)?;
+    if prepared.plan.is_empty() {
+        ui.say("nothing to do");
+        return Ok(Exit::Ok);
+    }
+    refuse(&prepared, &Waivers::from(&writing.waivers))?;
+    if writing.dry_run {
+        ui.say("dry run: nothing was written");
+        return Ok(if writing.detailed_exitcode {
+            Exit::Pending
+        } else {
+            Exit::Ok
+        });
+    }
+    if !writing.yes {
+        ask(&prepared.plan, ui)?;
+    }
+    super::execute::execute(&prepared, &mut store, ui).await
+}
+
+/// Reads, plans, proves, and works out what the plan means.
+///
+/// # Errors
+///
+/// When the store cannot be read, or the recipe refuses.
+pub async fn prepare(order: &Order, store: &mut impl Store, ui: Ui) -> Result<Prepared, CliError> {
     let snapshot = store.read(&Wanted::everything()).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
@@ -67,39 +121,46 @@ pub async fn carry_out(
     };
     let after = plan.after(&snapshot, plan.changes.len());
     let impact = impact(&snapshot, &after, &plan);
-    let shown = match writing.output {
-        Format::Text => {
-            let meaning = show_impact::text(&impact) + &super::prove::text(&proof);
-            show::text(&plan, &meaning)
-        }
-        Format::Json => show::json(order.command, &plan, &impact, &proof),
-        Format::Yaml => show::yaml(order.command, &plan, &impact, &proof),
-    };
-    ui.result(&shown)?;
-    if writing.output == Format::Text {
-        let notes: Vec<Note> = plan.notes.iter().cloned().chain(impact.notes()).collect();
-        say_notes(&notes, ui);
+    Ok(Prepared {
+        snapshot,
+        plan,
+        proof,
+        impact,
+    })
+}
+
+/// Prints a plan and what it means.
+///
+/// # Errors
+///
+/// When standard output cannot be written to.
+pub fn show(order: &Order, prepared: &Prepared, format: Format, ui: Ui) -> Result<(), CliError> {
+    let Prepared {
+        plan,
+        proof,
+        impact,
+        ..
+    } = prepared;
+    if format != Format::Text {
+        let report = report::Plan::new(order.command, plan, impact, proof);
+        return ui.result(&format.document(&report));
     }
-    if plan.is_empty() {
-        ui.say("nothing to do");
-        return Ok(Exit::Ok);
-    }
-    refuse_illegal(&plan, snapshot.version())?;
-    super::prove::refuse(&proof, &writing.waivers)?;
-    if writing.dry_run {
-        ui.say("dry run: nothing was written");
-        return Ok(if writing.detailed_exitcode {
-            Exit::Pending
-        } else {
-            Exit::Ok
-        });
-    }
-    if !writing.yes {
-        ask(&plan, ui)?;
-    }
-    let stop = stop_on_interrupt();
-    let outcome = apply::run(&plan, &mut store, &stop, |_| ()).await;
-    finish(outcome, &plan, ui)
+    let meaning = show_impact::text(impact) + &super::prove::text(proof);
+    ui.result(&show::text(plan, &meaning))?;
+    let notes: Vec<Note> = plan.notes.iter().cloned().chain(impact.notes()).collect();
+    say_notes(&notes, ui);
+    Ok(())
+}
+
+/// Refuses a plan that would leave illegal objects, or that does with needed flows what is not
+/// waived.
+///
+/// # Errors
+///
+/// When it is refused.
+pub fn refuse(prepared: &Prepared, waivers: &Waivers) -> Result<(), CliError> {
+    refuse_illegal(&prepared.plan, prepared.snapshot.version())?;
+    super::prove::refuse(&prepared.proof, waivers)
 }
 
 /// Refuses a plan at whose end an object would not be taken by Calico.
@@ -131,7 +192,12 @@ fn say_notes(notes: &[Note], ui: Ui) {
     }
 }
 
-fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
+/// Asks whether to write.
+///
+/// # Errors
+///
+/// When the answer is no, or nobody can be asked.
+pub fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
     if !ui.can_ask() {
         let command: Vec<String> = std::env::args().map(|word| quoted(&word)).collect();
         return Err(
@@ -171,49 +237,5 @@ fn quoted(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
-/// A flag that Ctrl-C raises: the run then stops between two batches.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let raise = Arc::clone(&stop);
-    tokio::spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            raise.store(true, Ordering::Relaxed);
-        }
-    });
-    stop
-}
-
-fn finish(outcome: Outcome, plan: &Plan, ui: Ui) -> Result<Exit, CliError> {
-    match outcome {
-        Outcome::Done => {
-            ui.say(&format!(
-                "done: {} written",
-                show::counted(plan.counts().total(), "change")
-            ));
-            Ok(Exit::Ok)
-        }
-        Outcome::Failed(error) => Err(error.into()),
-        Outcome::Partly { done, error } => {
-            let all = plan.changes.len();
-            let why = error.map_or_else(|| "interrupted".to_owned(), |error| error.message);
-            let shown = CliError::new(
-                Exit::Partly,
-                format!("{} of {all} steps were written, then: {why}", done.len()),
-            );
-            let left = (0..all).filter(|i| !done.contains(i));
-            let left = left.filter_map(|i| plan.changes.get(i));
-            let shown = left.take(10).fold(shown, |shown, change| {
-                shown.detail(format!(
-                    "not written: {} {}",
-                    change.action().sign(),
-                    change.id
-                ))
-            });
-            Err(shown
-                .hint("what was written is safe as it is; run the same command again to go on"))
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::calico::edit::{apply, diff};
@@ -13,13 +15,16 @@ pub mod check;
 pub mod impact;
 pub mod legal;
 pub mod proof;
+pub mod report;
 mod representatives;
+pub mod saved;
 pub mod settle;
 pub mod unified;
 mod ways;
 
 /// Which way the stages of the safe order are gone through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Course {
     /// Something is secured: clients before the shutting, failsafes last.
     Forward,
@@ -28,7 +33,10 @@ pub enum Course {
 }
 
 /// What happens to an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Action {
     /// It is made.
     Create,
@@ -61,7 +69,9 @@ impl Action {
 }
 
 /// One change of one object.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "report::Change", try_from = "report::Change")]
+#[schemars(with = "report::Change")]
 pub struct Change {
     /// Where it stands in the safe order.
     pub stage: Stage,

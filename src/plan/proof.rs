@@ -8,6 +8,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::representatives::{only, only_changes, representatives};
 use super::settle::settled;
 use super::ways::Ways;
@@ -17,11 +20,15 @@ use crate::reach::needs::{Components, Need, needs, webhook_backends};
 use crate::reach::{Connection, Decision, Verdict, World};
 
 /// What becomes of a needed flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Fate {
     /// It comes about in every state.
     Kept,
     /// It was not possible before, and the plan does not change that.
+    #[serde(rename = "closed before")]
     ClosedBefore,
     /// It cannot be decided, and the plan does not touch what it depends on.
     Undecided,
@@ -56,6 +63,15 @@ pub struct FlowProof {
     pub decision: Decision,
     /// Where that state is, for people: `after protected labels`.
     pub when: String,
+}
+
+impl FlowProof {
+    /// What decides, for people.
+    #[must_use]
+    pub fn reason_text(&self) -> String {
+        let step = self.decision.deciding();
+        step.map_or_else(|| self.decision.to_string(), ToString::to_string)
+    }
 }
 
 /// Every needed flow with its fate.

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::calico::ObjectId;
 use crate::calico::felix::{Direction, Failsafe, FailsafeSource};
 use crate::calico::policy::{Action, PolicyType};
@@ -9,7 +12,10 @@ use crate::calico::policy::{Action, PolicyType};
 use super::missing::Missing;
 
 /// Whether a new connection comes about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// It does.
     Allow,

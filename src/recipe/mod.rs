@@ -7,6 +7,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::calico::{Object, ObjectId, Snapshot};
 
 pub mod catalogue;
@@ -25,21 +28,30 @@ pub mod workloads;
 /// The order is that of writing when something is secured; what is undone goes backwards. It is
 /// safe to stop anywhere: whoever needs the server is let in before anybody is shut out, and
 /// failsafes go last and come back first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub enum Stage {
     /// A tier for the protect policy.
+    #[serde(rename = "tier")]
     Tier,
     /// The policy that keeps all other traffic open.
+    #[serde(rename = "default allow")]
     DefaultAllow,
     /// Network sets and labels that let clients in.
+    #[serde(rename = "clients")]
     Clients,
     /// Host endpoints, born with their allow label.
+    #[serde(rename = "host endpoints")]
     HostEndpoints,
     /// The policy that shuts everybody else out.
+    #[serde(rename = "protect policy")]
     ProtectPolicy,
     /// The labels that put it in force.
+    #[serde(rename = "protected labels")]
     ProtectedLabels,
     /// Failsafe lists.
+    #[serde(rename = "failsafes")]
     Failsafes,
 }
 
@@ -75,7 +87,10 @@ pub struct Step {
 }
 
 /// How much a person should mind a note.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Importance {
     /// Good to know.
     Note,
@@ -84,7 +99,9 @@ pub enum Importance {
 }
 
 /// Something a person should know about a draft.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct Note {
     /// How much it matters.
     pub importance: Importance,

@@ -6,7 +6,11 @@
 //! [`super::settle`].
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use super::settle::settled;
@@ -63,7 +67,10 @@ pub struct ClassImpact {
 }
 
 /// What becomes of the access of some sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Change {
     /// They got in and get in.
     Keeps,
@@ -74,6 +81,7 @@ pub enum Change {
     /// Whether they get in cannot be known.
     Unproven,
     /// They did not get in and do not.
+    #[serde(rename = "stays out")]
     StaysOut,
 }
 
@@ -181,6 +189,17 @@ pub enum Fallback {
     EndOfTier(String),
     /// Neither policy nor profile: dropped.
     Nothing,
+}
+
+impl fmt::Display for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoEndpoint => f.write_str("no endpoint"),
+            Self::Profile(name) => write!(f, "profile {name}"),
+            Self::EndOfTier(tier) => write!(f, "end of tier {tier} (drop)"),
+            Self::Nothing => f.write_str("drop, for want of a profile"),
+        }
+    }
 }
 
 impl Fallback {
