@@ -283,6 +283,7 @@ async fn ours(kubeconfig: &Path, value: &str) {
     let wanted = Wanted {
         kinds: vec![Kind::HostEndpoint],
         pods: Pods::None,
+        ..Wanted::default()
     };
     let snapshot = store.read(&wanted).await.unwrap();
     let batch: Vec<Write> = snapshot
@@ -385,6 +386,7 @@ async fn read(kubeconfig: &Path, pods: &str) {
             "all" => Pods::All,
             _ => Pods::Matching(vec![(None, clients)]),
         },
+        ..Wanted::default()
     };
     let started = Instant::now();
     let snapshot = store.read(&wanted).await.unwrap();

@@ -170,6 +170,12 @@ impl Snapshot {
         }
     }
 
+    /// The same datastore with more that was read of it. Of two with one identity the later stands.
+    pub fn extend(&mut self, objects: impl IntoIterator<Item = Stored>) {
+        let named = |stored: Stored| (stored.object.id().clone(), stored);
+        self.objects.extend(objects.into_iter().map(named));
+    }
+
     /// The same datastore without an object.
     pub fn remove(&mut self, id: &ObjectId) {
         self.objects.remove(id);

@@ -15,9 +15,10 @@ use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
 use crate::plan::check::{Checked, Leak, OpenTo, check};
 use crate::plan::proof::standing;
+use crate::plan::reading::Question;
 use crate::reach::needs::Need;
 use crate::reach::{Addresses, Decision, Verdict};
-use crate::store::{Store, Wanted};
+use crate::store::Store;
 
 /// Prove all protections and needed flows; made for CI and cron
 ///
@@ -64,7 +65,7 @@ impl CheckArgs {
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
         let server: Option<ServerName> = self.server.as_deref().map(str::parse).transpose()?;
         let mut store = super::open_store(global, None).await?;
-        let snapshot = store.read(&Wanted::everything()).await?;
+        let snapshot = store.read(&Question::of(server.as_ref()).wanted()).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);
         }

@@ -12,10 +12,11 @@ use super::exit::Exit;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::yaml::to_yaml;
 use crate::calico::{Kind, Snapshot};
+use crate::plan::reading::Question;
 use crate::plan::settle::settled;
 use crate::reach::{Connection, Decision, Party, Verdict, World};
 use crate::recipe::catalogue::distance;
-use crate::store::{Store, Wanted};
+use crate::store::Store;
 
 /// Explain one new connection: which failsafe, tier, policy, rule or profile decides, on both hosts
 ///
@@ -54,7 +55,7 @@ impl ExplainArgs {
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
         let port = ports(std::slice::from_ref(&self.port))?;
         let mut store = super::open_store(global, None).await?;
-        let snapshot = store.read(&Wanted::everything()).await?;
+        let snapshot = store.read(&Question::of_anybody().wanted()).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);
         }

@@ -6,6 +6,7 @@ use super::args::{Nodes, Writing, ips, nets, workload};
 use super::error::CliError;
 use super::write::Order;
 use crate::plan::Course;
+use crate::plan::reading::Question;
 use crate::recipe::grant::{Clients, grant, revoke};
 
 /// Let clients in
@@ -87,6 +88,14 @@ impl ClientArgs {
     }
 }
 
+fn question(clients: &Clients) -> Question {
+    Question {
+        workloads: clients.workloads.clone(),
+        servers: vec![clients.server.clone()],
+        ..Question::default()
+    }
+}
+
 impl GrantArgs {
     /// What is meant.
     ///
@@ -95,9 +104,11 @@ impl GrantArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let clients = self.clients.resolve()?;
-        Ok(Order::new("grant", Course::Forward, move |draft| {
+        let question = question(&clients);
+        let order = Order::new("grant", Course::Forward, move |draft| {
             grant(draft, &clients)
-        }))
+        });
+        Ok(order.about(question))
     }
 }
 
@@ -109,8 +120,10 @@ impl RevokeArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let clients = self.clients.resolve()?;
-        Ok(Order::new("revoke", Course::Backward, move |draft| {
+        let question = question(&clients);
+        let order = Order::new("revoke", Course::Backward, move |draft| {
             revoke(draft, &clients)
-        }))
+        });
+        Ok(order.about(question))
     }
 }

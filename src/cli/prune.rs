@@ -8,6 +8,7 @@ use super::write::Order;
 use crate::calico::felix::Direction;
 use crate::calico::{ServerPort, names::ServerName};
 use crate::plan::Course;
+use crate::plan::reading::Question;
 use crate::recipe::failsafes::{Failsafes, PortChoice, prune, restore};
 
 /// Take ports out of Felix's failsafe lists
@@ -120,6 +121,17 @@ fn port_choice(text: &str) -> Result<PortChoice, CliError> {
     Ok(PortChoice::Server(text.parse::<ServerName>()?))
 }
 
+fn question(intent: &Failsafes) -> Question {
+    let named = intent.ports.iter().filter_map(|port| match port {
+        PortChoice::Server(server) => Some(server.clone()),
+        PortChoice::Port(_) => None,
+    });
+    Question {
+        servers: named.collect(),
+        ..Question::default()
+    }
+}
+
 impl PruneArgs {
     /// What is meant.
     ///
@@ -128,9 +140,12 @@ impl PruneArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let intent = self.ports.resolve(&self.keep_nets, false)?;
-        Ok(Order::new("prune", Course::Forward, move |draft| {
-            prune(draft, &intent)
-        }))
+        let question = Question {
+            shuts_out: true,
+            ..question(&intent)
+        };
+        let order = Order::new("prune", Course::Forward, move |draft| prune(draft, &intent));
+        Ok(order.about(question))
     }
 }
 
@@ -142,8 +157,10 @@ impl RestoreArgs {
     /// When an argument cannot be read.
     pub fn order(&self) -> Result<Order, CliError> {
         let intent = self.ports.resolve(&[], self.add)?;
-        Ok(Order::new("restore", Course::Backward, move |draft| {
+        let question = question(&intent);
+        let order = Order::new("restore", Course::Backward, move |draft| {
             restore(draft, &intent)
-        }))
+        });
+        Ok(order.about(question))
     }
 }

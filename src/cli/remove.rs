@@ -8,6 +8,7 @@ use super::write::Order;
 use crate::calico::felix::Direction;
 use crate::calico::names::ServerName;
 use crate::plan::Course;
+use crate::plan::reading::Question;
 use crate::recipe::failsafes::{self, Failsafes, PortChoice};
 use crate::recipe::remove::{RemoveServer, remove};
 
@@ -55,11 +56,16 @@ impl RemoveArgs {
             server,
             all: self.all,
         };
-        Ok(Order::new("remove", Course::Backward, move |draft| {
+        let question = Question {
+            servers: vec![intent.server.clone()],
+            ..Question::default()
+        };
+        let order = Order::new("remove", Course::Backward, move |draft| {
             if let Some(restoring) = &restoring {
                 failsafes::restore(draft, restoring)?;
             }
             remove(draft, &intent)
-        }))
+        });
+        Ok(order.about(question))
     }
 }

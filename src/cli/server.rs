@@ -10,6 +10,7 @@ use crate::calico::felix::Direction;
 use crate::calico::names::{ServerName, check_dns_label, is_interface_name};
 use crate::calico::policy::DEFAULT_TIER;
 use crate::plan::Course;
+use crate::plan::reading::Question;
 use crate::plan::settle::settled;
 use crate::reach::needs::needs;
 use crate::recipe::Draft;
@@ -149,7 +150,13 @@ impl ServerArgs {
             server: server.clone(),
         };
         let (pruning, granting) = (self.prune, self.grant_needed);
-        Ok(Order::new("server", Course::Forward, move |draft| {
+        let question = Question {
+            workloads: intent.workloads.clone(),
+            servers: vec![server],
+            shuts_out: true,
+            any_pod: !intent.workloads.is_empty(),
+        };
+        let order = Order::new("server", Course::Forward, move |draft| {
             if granting {
                 // Who needs the server is told by where it runs, so look ahead. The grants come
                 // before host endpoints are made: a second run, which finds those, has to come to
@@ -174,6 +181,7 @@ impl ServerArgs {
                     add: false,
                 },
             )
-        }))
+        });
+        Ok(order.about(question))
     }
 }

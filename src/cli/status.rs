@@ -15,9 +15,10 @@ use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
 use crate::calico::{ObjectId, Snapshot};
 use crate::plan::check::{Checked, OpenTo, check};
+use crate::plan::reading::Question;
 use crate::recipe::policies::Approach;
 use crate::recipe::status::{ClientStatus, PolicyStatus, ServerStatus, Verdict};
-use crate::store::{Store, Wanted};
+use crate::store::Store;
 
 /// Show what is protected, by what, who is let in, and whether failsafes stand in the way
 ///
@@ -53,7 +54,7 @@ impl StatusArgs {
             .transpose()
             .map_err(CliError::from)?;
         let mut store = super::open_store(global, None).await?;
-        let snapshot = store.read(&Wanted::everything()).await?;
+        let snapshot = store.read(&Question::of(server.as_ref()).wanted()).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);
         }

@@ -9,10 +9,11 @@ use crate::calico::{Snapshot, Version};
 use crate::plan::impact::{Impact, impact};
 use crate::plan::legal::faults;
 use crate::plan::proof::{Proof, prove};
+use crate::plan::reading::Question;
 use crate::plan::saved::{Parts, SavedPlan, Waivers};
 use crate::plan::{Course, Plan, report};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
-use crate::store::{Store, Wanted};
+use crate::store::Store;
 
 type Recipe = Box<dyn Fn(&mut Draft<'_>) -> Result<(), RecipeError>>;
 
@@ -21,6 +22,7 @@ pub struct Order {
     command: &'static str,
     course: Course,
     recipe: Recipe,
+    question: Question,
 }
 
 impl Order {
@@ -34,7 +36,14 @@ impl Order {
             command,
             course,
             recipe: Box::new(recipe),
+            question: Question::default(),
         }
+    }
+
+    /// The same order, and what it is about, as far as that decides what has to be read.
+    pub fn about(mut self, question: Question) -> Self {
+        self.question = question;
+        self
     }
 }
 
@@ -107,7 +116,7 @@ pub async fn carry_out(
 ///
 /// When the store cannot be read, or the recipe refuses.
 pub async fn prepare(order: &Order, store: &mut impl Store, ui: Ui) -> Result<Prepared, CliError> {
-    let snapshot = store.read(&Wanted::everything()).await?;
+    let snapshot = store.read(&order.question.clone().wanted()).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
     }

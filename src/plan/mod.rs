@@ -15,6 +15,7 @@ pub mod check;
 pub mod impact;
 pub mod legal;
 pub mod proof;
+pub mod reading;
 pub mod report;
 mod representatives;
 pub mod saved;

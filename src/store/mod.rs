@@ -2,6 +2,10 @@
 //!
 //! A store knows objects and field edits. It knows nothing of recipes, plans or terminals.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
 use crate::calico::{FieldEdit, Kind, Object, ObjectId, Snapshot};
 use crate::selector::Selector;
 
@@ -12,12 +16,14 @@ pub mod kubernetes;
 pub mod manifests;
 
 /// What a command needs to read. A store may read more, never less.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// Kinds to read whole. Pods and workload endpoints are asked for by `pods` instead.
     pub kinds: Vec<Kind>,
     /// Which pods, and workload endpoints of etcd.
     pub pods: Pods,
+    /// What else, told from what has been read.
+    pub further: Option<Arc<dyn Further>>,
 }
 
 /// Which pods are needed.
@@ -32,6 +38,52 @@ pub enum Pods {
     All,
 }
 
+/// Objects of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Part {
+    /// The kind.
+    pub kind: Kind,
+    /// Those of one namespace; `None` for all.
+    pub namespace: Option<String>,
+    /// Those that a selector matches; `None` for all.
+    pub selector: Option<Selector>,
+}
+
+/// Tells what else is needed.
+pub trait Further: fmt::Debug + Send + Sync {
+    /// What is needed, given what has been read. It is asked again with all that it named, until it
+    /// names nothing new.
+    fn parts(&self, read: &Snapshot) -> BTreeSet<Part>;
+}
+
+impl Part {
+    /// Every object of a kind.
+    #[must_use]
+    pub const fn whole(kind: Kind) -> Self {
+        Self {
+            kind,
+            namespace: None,
+            selector: None,
+        }
+    }
+
+    /// The pods that a selector matches, in all namespaces.
+    #[must_use]
+    pub const fn pods(selector: Selector) -> Self {
+        Self {
+            kind: Kind::Pod,
+            namespace: None,
+            selector: Some(selector),
+        }
+    }
+
+    /// Whether these are all objects of the kind.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.namespace.is_none() && self.selector.is_none()
+    }
+}
+
 impl Wanted {
     /// Everything that the tool can handle.
     #[must_use]
@@ -39,6 +91,7 @@ impl Wanted {
         Self {
             kinds: Kind::ALL.to_vec(),
             pods: Pods::All,
+            further: None,
         }
     }
 }

@@ -81,6 +81,7 @@ async fn only_what_is_wanted_is_read() {
     let mut wanted = Wanted {
         kinds: vec![Kind::HostEndpoint, Kind::Node, Kind::Deployment],
         pods: Pods::None,
+        ..Wanted::default()
     };
     let snapshot = store.read(&wanted).await.unwrap();
     assert!(

@@ -1,10 +1,11 @@
 //! Reading: what is asked for, in pages, as of one moment.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use calicoctl_protect::calico::{DatastoreKind, Kind, ObjectId, Version};
+use calicoctl_protect::calico::{DatastoreKind, Kind, ObjectId, Snapshot, Version};
 use calicoctl_protect::selector::Selector;
-use calicoctl_protect::store::{Pods, Store, StoreErrorKind, Wanted};
+use calicoctl_protect::store::{Further, Part, Pods, Store, StoreErrorKind, Wanted};
 use serde_json::json;
 
 use crate::double::{Double, Fault, Grant, Shape, When};
@@ -210,6 +211,7 @@ async fn pods(bench: &mut Bench, choices: &[(Option<&str>, &str)]) -> Vec<String
     let wanted = Wanted {
         kinds: Vec::new(),
         pods: Pods::Matching(choices.collect()),
+        ..Wanted::default()
     };
     let snapshot = bench.store.read(&wanted).await.unwrap();
     snapshot
@@ -255,6 +257,7 @@ async fn pods_keep_what_policy_needs_and_no_more() {
     let wanted = Wanted {
         kinds: Vec::new(),
         pods: Pods::All,
+        ..Wanted::default()
     };
     let snapshot = bench.store.read(&wanted).await.unwrap();
     assert_eq!(snapshot.of(Kind::Pod).count(), 40);
@@ -383,4 +386,66 @@ async fn versions_that_are_not_known_warn_and_go_on() {
     let snapshot = bench.read(&[Kind::HostEndpoint]).await;
     assert_eq!(snapshot.warnings.len(), 1);
     assert!(snapshot.warnings[0].contains("newer than this tool knows"));
+}
+
+/// After the first look, pods of the shade that a ConfigMap names.
+#[derive(Debug)]
+struct ByShade;
+
+impl Further for ByShade {
+    fn parts(&self, read: &Snapshot) -> BTreeSet<Part> {
+        let shades = read
+            .of(Kind::ConfigMap)
+            .filter_map(|map| map.value().pointer("/data/shade")?.as_str());
+        let pods = shades.map(|shade| Part::pods(Selector::equals("shade", shade).unwrap()));
+        let first = Part {
+            kind: Kind::ConfigMap,
+            namespace: Some("odd".into()),
+            selector: None,
+        };
+        std::iter::once(first).chain(pods).collect()
+    }
+}
+
+#[tokio::test]
+async fn what_the_reading_itself_tells_to_read_is_read_as_of_the_same_moment() {
+    let mut bench = native();
+    bench.double.load([
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c", "namespace": "odd"}, "data": {"shade": "red"}}),
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "d", "namespace": "even"}, "data": {"shade": "blue"}}),
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "even", "labels": {"shade": "red"}}}),
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q", "namespace": "even", "labels": {"shade": "blue"}}}),
+    ]);
+    bench.double.reset_journal();
+    let wanted = Wanted {
+        further: Some(std::sync::Arc::new(ByShade)),
+        ..kinds_wanted(&[Kind::HostEndpoint])
+    };
+    let snapshot = bench.store.read(&wanted).await.unwrap();
+    let names = |kind| {
+        snapshot
+            .of(kind)
+            .map(|o| o.name().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (names(Kind::ConfigMap), names(Kind::Pod)),
+        (vec!["c".to_owned()], vec!["p".to_owned()])
+    );
+    let asked = bench.double.requests();
+    let list = |end: &str| {
+        asked
+            .iter()
+            .filter(|r| r.path.ends_with(end))
+            .collect::<Vec<_>>()
+    };
+    let (maps, pods) = (list("/configmaps"), list("/pods"));
+    assert_eq!((maps.len(), pods.len()), (1, 1));
+    assert_eq!(maps[0].path, "/api/v1/namespaces/odd/configmaps");
+    assert_eq!(pods[0].param("labelSelector"), "shade=red");
+    assert_eq!(pods[0].param("resourceVersionMatch"), "Exact");
+    assert_eq!(
+        pods[0].param("resourceVersion"),
+        maps[0].param("resourceVersion")
+    );
 }

@@ -159,7 +159,8 @@ fn kinds(wanted: &Wanted) -> BTreeSet<Kind> {
         })
         .collect();
     kinds.insert(Kind::ClusterInformation);
-    if wanted.pods != Pods::None {
+    // etcd cannot select by labels: endpoints of workloads are read whole.
+    if wanted.pods != Pods::None || wanted.further.is_some() {
         kinds.extend([Kind::WorkloadEndpoint, Kind::Profile]);
     }
     kinds

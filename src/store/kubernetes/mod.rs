@@ -159,8 +159,6 @@ impl Store for KubernetesStore {
     async fn read(&mut self, wanted: &Wanted) -> Result<Snapshot, StoreError> {
         let reading = self.read_from(wanted).await?;
         let open = self.open().await?;
-        let shape = open.cluster.shape;
-        let datastore = reading.identity.datastore(shape, open.transport.server());
         let mut warnings = open.cluster.warnings.clone();
         if let Some(frozen) = &open.cluster.frozen {
             warnings.push(format!("nothing may be written now: {frozen}"));
@@ -171,7 +169,7 @@ impl Store for KubernetesStore {
         self.places.extend(reading.places);
         self.identity = reading.identity;
         self.revisions = reading.revisions;
-        let mut snapshot = Snapshot::new(datastore, reading.stored);
+        let mut snapshot = reading.snapshot;
         snapshot.warnings = warnings;
         Ok(snapshot)
     }

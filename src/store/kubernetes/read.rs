@@ -12,9 +12,9 @@ use super::resource::{Resource, escaped, is_essential};
 use super::transport::{Answer, Transport};
 use super::trouble::{self, failed};
 use crate::calico::names::stored_name;
-use crate::calico::{DatastoreKind, Kind, Object, ObjectId, Stored, Version, v1};
+use crate::calico::{DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored, Version, v1};
 use crate::selector::Selector;
-use crate::store::{Pods, StoreError, Wanted};
+use crate::store::{Part, Pods, StoreError, Wanted};
 
 /// Lists that are read at the same time.
 const AT_ONCE: usize = 8;
@@ -73,11 +73,13 @@ impl Base {
 /// All that was read.
 pub(super) struct Reading {
     pub identity: Identity,
-    pub stored: Vec<Stored>,
+    pub snapshot: Snapshot,
     pub places: HashMap<ObjectId, Place>,
     pub warnings: Vec<String>,
     /// The version of the store that each list is of.
     pub revisions: BTreeMap<Kind, String>,
+    /// Not yet in the snapshot.
+    fresh: Vec<Stored>,
 }
 
 /// One list to read.
@@ -86,11 +88,14 @@ struct Job {
     kind: Kind,
     namespace: Option<String>,
     label_selector: String,
+    /// What is meant of the list.
+    meant: Option<Selector>,
 }
 
 struct Listed {
     kind: Kind,
     resource: Resource,
+    meant: Option<Selector>,
     items: Vec<Value>,
     revision: String,
     warning: Option<String>,
@@ -125,64 +130,63 @@ impl Reader<'_> {
         let first = self.identity().await?;
         let identity = Identity::of(first.items.first());
         let version = identity.version();
+        let datastore = identity.datastore(self.cluster.shape, self.transport.server());
         let mut reading = Reading {
             warnings: identity.warnings.clone(),
             identity,
-            stored: Vec::new(),
+            snapshot: Snapshot::new(datastore, []),
             places: HashMap::new(),
             revisions: BTreeMap::new(),
+            fresh: Vec::new(),
         };
         let at = first.revision.clone();
-        let meant = match &wanted.pods {
-            Pods::Matching(choices) => choices.as_slice(),
-            Pods::None | Pods::All => &[],
-        };
-        self.take(first, version, meant, &mut reading)?;
-        let mut lists = stream::iter(self.jobs(wanted))
-            .map(|job| self.list(job, &at))
-            .buffer_unordered(AT_ONCE);
-        while let Some(listed) = lists.next().await {
-            self.take(listed?, version, meant, &mut reading)?;
+        self.take(first, version, &mut reading)?;
+        let mut asked: BTreeSet<Part> = BTreeSet::new();
+        let mut next = parts(wanted);
+        while !next.is_empty() {
+            let jobs = next.iter().flat_map(|part| self.jobs(part));
+            let mut lists = stream::iter(jobs.collect::<Vec<_>>())
+                .map(|job| self.list(job, &at))
+                .buffer_unordered(AT_ONCE);
+            while let Some(listed) = lists.next().await {
+                self.take(listed?, version, &mut reading)?;
+            }
+            let fresh = std::mem::take(&mut reading.fresh);
+            reading.snapshot.extend(fresh);
+            asked.append(&mut next);
+            if let Some(further) = &wanted.further {
+                let whole = |part: &Part| asked.contains(&Part::whole(part.kind));
+                next = further.parts(&reading.snapshot);
+                next.retain(|part| !asked.contains(part) && !whole(part));
+            }
         }
+        let fresh = std::mem::take(&mut reading.fresh);
+        reading.snapshot.extend(fresh);
         Ok(reading)
     }
 
-    fn jobs(&self, wanted: &Wanted) -> Vec<Job> {
-        let kinds: BTreeSet<Kind> = wanted.kinds.iter().copied().collect();
-        let job = |kind: Kind, namespace: Option<&String>, label_selector: String| {
-            Some(Job {
-                resource: self.cluster.resource(kind)?,
-                kind,
-                namespace: namespace.cloned(),
-                label_selector,
-            })
+    /// The lists that together hold a part, and what is meant of each.
+    fn jobs(&self, part: &Part) -> Vec<Job> {
+        let kind = part.kind;
+        let resource = self
+            .cluster
+            .resource(kind)
+            .filter(|_| self.cluster.serves(kind));
+        let Some(resource) = resource else {
+            return Vec::new();
         };
-        let mut jobs: Vec<Job> = kinds
-            .into_iter()
-            .filter(|kind| !matches!(kind, Kind::Pod | Kind::ClusterInformation))
-            .filter(|kind| self.cluster.serves(*kind))
-            .filter_map(|kind| job(kind, None, String::new()))
-            .collect();
-        match &wanted.pods {
-            Pods::None => {}
-            Pods::All => jobs.extend(job(Kind::Pod, None, String::new())),
-            Pods::Matching(choices) => {
-                let asked: BTreeSet<(Option<&String>, String)> = choices
-                    .iter()
-                    .flat_map(|(namespace, selector)| {
-                        pods::label_selectors(selector)
-                            .into_iter()
-                            .map(|labels| (namespace.as_ref(), labels))
-                    })
-                    .collect();
-                jobs.extend(
-                    asked
-                        .into_iter()
-                        .filter_map(|(namespace, labels)| job(Kind::Pod, namespace, labels)),
-                );
-            }
-        }
-        jobs
+        let labels = match &part.selector {
+            Some(selector) => pods::label_selectors(selector),
+            None => vec![String::new()],
+        };
+        let job = |label_selector| Job {
+            resource: resource.clone(),
+            kind,
+            namespace: part.namespace.clone(),
+            label_selector,
+            meant: part.selector.clone(),
+        };
+        labels.into_iter().map(job).collect()
     }
 
     /// ClusterInformation, whose list also tells the present moment.
@@ -196,6 +200,7 @@ impl Reader<'_> {
             kind,
             namespace: None,
             label_selector: String::new(),
+            meant: None,
         };
         self.list(job, "").await
     }
@@ -213,6 +218,7 @@ impl Reader<'_> {
         let mut listed = Listed {
             kind: job.kind,
             resource: job.resource,
+            meant: job.meant,
             items: Vec::new(),
             revision: String::new(),
             warning: None,
@@ -285,18 +291,16 @@ impl Reader<'_> {
     }
 
     /// Turns stored objects into the tool's own.
-    fn take(
-        &self,
-        listed: Listed,
-        version: Version,
-        meant: &[(Option<String>, Selector)],
-        into: &mut Reading,
-    ) -> Result<(), StoreError> {
-        into.warnings.extend(listed.warning);
+    fn take(&self, listed: Listed, version: Version, into: &mut Reading) -> Result<(), StoreError> {
+        // A kind that is read in parts is left out in parts, and said to be once.
+        let said = |w: &String| into.warnings.contains(w);
+        let warning = listed.warning.filter(|w| !said(w));
+        into.warnings.extend(warning);
         into.revisions.insert(listed.kind, listed.revision);
         for value in listed.items {
             let (object, place) = taken(value, &listed.resource, self.cluster.shape, version)?;
-            if listed.kind == Kind::Pod && !is_meant(&object, meant) {
+            let meant = listed.meant.as_ref();
+            if meant.is_some_and(|selector| !pods::may_match(selector, &object)) {
                 continue;
             }
             let object = match into.places.get(object.id()) {
@@ -313,7 +317,7 @@ impl Reader<'_> {
                 _ => object,
             };
             let id = object.id().clone();
-            into.stored.push(Stored {
+            into.fresh.push(Stored {
                 revision: place.read.clone(),
                 place: place.path.clone(),
                 object,
@@ -324,12 +328,22 @@ impl Reader<'_> {
     }
 }
 
-fn is_meant(pod: &Object, meant: &[(Option<String>, Selector)]) -> bool {
-    meant.is_empty()
-        || meant.iter().any(|(namespace, selector)| {
-            let here = namespace.is_none() || *namespace == pod.id().namespace;
-            here && pods::may_match(selector, pod)
-        })
+/// What is wanted, apart from what only the reading tells. ClusterInformation comes first anyway.
+fn parts(wanted: &Wanted) -> BTreeSet<Part> {
+    let kinds = wanted.kinds.iter().copied();
+    let kinds = kinds.filter(|kind| !matches!(kind, Kind::Pod | Kind::ClusterInformation));
+    let mut parts: BTreeSet<Part> = kinds.map(Part::whole).collect();
+    match &wanted.pods {
+        Pods::None => {}
+        Pods::All => drop(parts.insert(Part::whole(Kind::Pod))),
+        Pods::Matching(choices) => {
+            parts.extend(choices.iter().map(|(namespace, selector)| Part {
+                namespace: namespace.clone(),
+                ..Part::pods(selector.clone())
+            }));
+        }
+    }
+    parts
 }
 
 /// An item with what lists leave out, and without what nobody here reads.
@@ -446,7 +460,7 @@ fn move_away(id: &ObjectId, reading: &mut Reading) {
     let Some(place) = reading.places.remove(id) else {
         return;
     };
-    if let Some(stored) = reading.stored.iter_mut().find(|s| s.object.id() == id) {
+    if let Some(stored) = reading.fresh.iter_mut().find(|s| s.object.id() == id) {
         stored.object = renamed(stored.object.clone(), &place.path);
         reading.places.insert(stored.object.id().clone(), place);
     }

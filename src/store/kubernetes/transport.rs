@@ -71,7 +71,8 @@ impl Answer {
     }
 }
 
-/// A way to the server. Credentials of a plugin are renewed once the server refuses them.
+/// A way to the server. Credentials that a plugin hands out, or that somebody rotates in a file, are
+/// renewed once the server refuses them.
 pub(super) struct Transport {
     target: Target,
     limits: Limits,
@@ -110,11 +111,12 @@ impl Transport {
         &self.limits
     }
 
-    /// Sends once, and once more with new credentials if a plugin can give them.
+    /// Sends once, and once more with new credentials if there can be any.
     pub async fn send(&self, request: &Request) -> Result<Answer, Trouble> {
         let generation = self.renewed.load(Ordering::Relaxed);
         let answer = self.send_once(request).await?;
-        if answer.status != 401 || !exec::is_used(&self.target.config.auth_info) {
+        let auth = &self.target.config.auth_info;
+        if answer.status != 401 || !(exec::is_used(auth) || auth.token_file.is_some()) {
             return Ok(answer);
         }
         self.renew(generation).await.map_err(Trouble::fatal)?;
@@ -125,7 +127,7 @@ impl Transport {
     async fn renew(&self, generation: u32) -> Result<(), StoreError> {
         let _alone = self.renewing.lock().await;
         if self.renewed.load(Ordering::Relaxed) == generation {
-            tracing::info!("the server refuses the plugin's credentials: asking it for new ones");
+            tracing::info!("the server refuses the credentials: looking for new ones");
             let client = connect(&self.target, &self.limits).await?;
             *self.live.write().await = client;
             self.renewed
