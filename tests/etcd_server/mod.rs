@@ -18,6 +18,9 @@ use tempfile::TempDir;
 /// A server and its data. It ends with the value.
 pub struct EtcdServer {
     child: Option<Child>,
+    name: String,
+    /// All members, as etcd is told of them.
+    members: String,
     folder: TempDir,
     port: u16,
     peer_port: u16,
@@ -62,17 +65,47 @@ impl EtcdServer {
         if !is_installed() {
             return None;
         }
-        let mut server = Self {
+        let mut server = Self::named("one", extra);
+        server.members = server.as_member();
+        server.launch();
+        server.wait_until_up().await;
+        Some(server)
+    }
+
+    /// A plain cluster of three members.
+    pub async fn start_three() -> Option<[Self; 3]> {
+        if !is_installed() {
+            return None;
+        }
+        // Elections that do not wait for slow machines.
+        let flags = ["--heartbeat-interval=50", "--election-timeout=500"];
+        let mut three = ["one", "two", "three"].map(|name| Self::named(name, &flags));
+        let members = three.each_ref().map(Self::as_member).join(",");
+        for server in &mut three {
+            server.members.clone_from(&members);
+            server.launch();
+        }
+        for server in &mut three {
+            server.wait_until_up().await;
+        }
+        Some(three)
+    }
+
+    fn named(name: &str, extra: &[&str]) -> Self {
+        Self {
             child: None,
+            name: name.to_owned(),
+            members: String::new(),
             folder: tempfile::tempdir().unwrap(),
             port: free_port(),
             peer_port: free_port(),
             tls: Vec::new(),
             extra: extra.iter().map(ToString::to_string).collect(),
-        };
-        server.launch();
-        server.wait_until_up().await;
-        Some(server)
+        }
+    }
+
+    fn as_member(&self) -> String {
+        format!("{}=http://127.0.0.1:{}", self.name, self.peer_port)
     }
 
     pub fn port(&self) -> u16 {
@@ -134,13 +167,13 @@ impl EtcdServer {
         let data = self.folder.path().join("data");
         let child = Command::new("etcd")
             .env_clear()
-            .arg("--name=one")
+            .arg(format!("--name={}", self.name))
             .arg(format!("--data-dir={}", data.display()))
             .arg(format!("--listen-client-urls={client}"))
             .arg(format!("--advertise-client-urls={client}"))
             .arg(format!("--listen-peer-urls={peer}"))
             .arg(format!("--initial-advertise-peer-urls={peer}"))
-            .arg(format!("--initial-cluster=one={peer}"))
+            .arg(format!("--initial-cluster={}", self.members))
             .args(&self.tls)
             .args(&self.extra)
             .stdin(Stdio::null())

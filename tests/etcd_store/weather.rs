@@ -6,8 +6,10 @@ use calicoctl_protect::calico::Kind;
 use calicoctl_protect::store::etcd::{Etcd, Patience};
 use calicoctl_protect::store::{Store, Wanted, Write};
 
-use super::etcd_server::free_port;
+use serde_json::json;
+
 use super::etcd_server::proxy::Proxy;
+use super::etcd_server::{EtcdServer, free_port};
 use super::support::*;
 
 /// An object whose transactions the proxy recognises.
@@ -212,4 +214,73 @@ async fn a_revision_that_is_compacted_away_is_read_anew() {
         assert_eq!(read(&mut store).await.len(), 1);
     }
     busy.abort();
+}
+
+#[tokio::test]
+async fn members_that_die_are_left_and_without_a_quorum_nothing_is_claimed() {
+    let Some(mut members) = EtcdServer::start_three().await else {
+        return;
+    };
+    load(&members[0], &basics("v3.27.5")).await;
+    let mut config = mk_config(&members[0].url());
+    config
+        .endpoints
+        .extend([members[1].url(), members[2].url()]);
+    let mut store = open(&config).await.unwrap();
+    let snapshot = read(&mut store).await;
+    write_all(&mut store, &[Write::Create(mk_hep("a"))]).await;
+    // The one in use is gone, and with it perhaps the leader.
+    members[0].stop();
+    write_all(&mut store, &[Write::Create(mk_hep("b"))]).await;
+    assert_eq!(read(&mut store).await.len(), snapshot.len() + 2);
+    assert_eq!(get(&members[2], "hostendpoints/b").await.version, 1);
+    // One of three can neither read as of now nor write.
+    members[1].stop();
+    let impatient = Patience {
+        answer: Duration::from_secs(2),
+        return_of_server: Duration::from_secs(4),
+        ..patience()
+    };
+    let mut lonely = match Etcd::connect_with(&config, impatient).await {
+        Ok(store) => store,
+        Err(error) => {
+            assert!(error.message.contains("etcd"), "{error}");
+            members[0].start_again().await;
+            let mut store = open(&config).await.unwrap();
+            assert_eq!(read(&mut store).await.len(), snapshot.len() + 2);
+            return;
+        }
+    };
+    let (done, result) = write(&mut lonely, &[Write::Create(mk_hep("c"))]).await;
+    assert!(done.is_empty() && result.is_err());
+    members[0].start_again().await;
+    let mut store = open(&config).await.unwrap();
+    let after = read(&mut store).await.len() - snapshot.len();
+    assert!((2..=3).contains(&after), "{after}");
+}
+
+#[tokio::test]
+async fn a_list_whose_revision_is_compacted_away_between_two_pages_is_whole_all_the_same() {
+    let Some(server) = start_empty("v3.27.5").await else {
+        return;
+    };
+    let spec = json!({"node": "m1", "interfaceName": "eth0"});
+    let many = (0..3000).map(|n| {
+        let name = format!("h{n}");
+        let key = format!("{ROOT}hostendpoints/{name}");
+        (key, stored("HostEndpoint", &name, spec.clone()))
+    });
+    load(&server, &many.collect::<Vec<_>>()).await;
+    let mut store = open_at(&server).await;
+    for delay in 0..12 {
+        let raw = server.raw();
+        let compaction = async move {
+            tokio::time::sleep(Duration::from_millis(delay * 8)).await;
+            raw.put("/elsewhere", "x").await;
+            let revision = raw.get("/elsewhere").await.unwrap().mod_revision;
+            raw.compact(revision).await;
+        };
+        let (snapshot, ()) = tokio::join!(read(&mut store), compaction);
+        assert_eq!(snapshot.of(Kind::HostEndpoint).count(), 3000);
+    }
 }

@@ -496,3 +496,134 @@ async fn an_aggregated_server_that_is_down_is_named() {
     );
     assert!(words.contains("calico-apiserver"), "{words}");
 }
+
+/// A token that ends at a moment (seconds since 1970), by its own word.
+fn mk_id_token(name: &str, exp: u64) -> String {
+    use base64::Engine as _;
+    let part =
+        |value: Value| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value.to_string());
+    let head = part(json!({"alg": "none"}));
+    format!("{head}.{}.{name}", part(json!({"sub": name, "exp": exp})))
+}
+
+const LONG_AGO: u64 = 1_000_000_000;
+const FAR_AWAY: u64 = 9_000_000_000;
+
+/// An issuer that gives one token, for the refresh token `refresh-1` and the client `tool` with the
+/// secret `s3cret`, which it takes in the form only. Tells every request.
+async fn issuer(gives: String) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use axum::Router;
+    use axum::http::{HeaderMap, StatusCode};
+    use axum::routing::{get, post};
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let log = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let endpoint = format!("{url}/token");
+    let tell = log.clone();
+    let discover = move || async move { json!({"token_endpoint": endpoint}).to_string() };
+    let token = move |headers: HeaderMap, body: String| async move {
+        let by_header = headers.contains_key("authorization");
+        tell.lock().unwrap().push(format!("{by_header} {body}"));
+        let good =
+            "grant_type=refresh_token&refresh_token=refresh-1&client_id=tool&client_secret=s3cret";
+        if body == good {
+            (StatusCode::OK, json!({"id_token": gives}).to_string())
+        } else {
+            let why = json!({"error": "invalid_client"}).to_string();
+            (StatusCode::BAD_REQUEST, why)
+        }
+    };
+    let app = Router::new()
+        .route("/.well-known/openid-configuration", get(discover))
+        .route("/token", post(token));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, log)
+}
+
+fn with_login(double: &Double, dir: &TempDir, login: Value) -> PathBuf {
+    mk_kubeconfig(double, dir, |value| {
+        value["users"][0]["user"] = json!({"auth-provider": {"name": "oidc", "config": login}});
+    })
+}
+
+#[tokio::test]
+async fn an_oidc_token_is_used_until_it_ends_and_then_renewed() {
+    let (double, dir) = mk_double();
+    let (old, good) = (mk_id_token("old", LONG_AGO), mk_id_token("good", FAR_AWAY));
+    let fresh = mk_id_token("fresh", FAR_AWAY);
+    for token in [&old, &good, &fresh] {
+        double.token(token, "admin", &[crate::double::MASTERS]);
+    }
+    let (url, log) = issuer(fresh.clone()).await;
+    let login = |token: &str| {
+        json!({"idp-issuer-url": format!("{url}/"), "client-id": "tool", "client-secret": "s3cret",
+               "refresh-token": "refresh-1", "id-token": token})
+    };
+    // One that does not end yet needs no issuer.
+    let path = with_login(&double, &dir, login(&good));
+    assert_eq!(try_read(config(path)).await, Ok(1));
+    assert!(log.lock().unwrap().is_empty());
+    let path = with_login(&double, &dir, login(&old));
+    assert_eq!(try_read(config(path)).await, Ok(1));
+    assert_eq!(log.lock().unwrap().len(), 2, "header first, then form");
+    // One that the server refuses before its time is renewed as well.
+    double.expire_token(&good);
+    let path = with_login(&double, &dir, login(&good));
+    assert_eq!(try_read(config(path)).await, Ok(1));
+    assert_eq!(log.lock().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn an_oidc_login_that_has_ended_says_so_without_its_secrets() {
+    let (double, dir) = mk_double();
+    let old = mk_id_token("old", LONG_AGO);
+    let (url, _) = issuer(String::new()).await;
+    let nowhere = "http://127.0.0.1:1";
+    for (issuer, secret, refresh, says) in [
+        (
+            url.as_str(),
+            "s3cret",
+            None,
+            "no `refresh-token` to get one with",
+        ),
+        (
+            url.as_str(),
+            "wr0ng",
+            Some("refresh-1"),
+            "gives no new token (400 invalid_client)",
+        ),
+        (nowhere, "s3cret", Some("refresh-1"), "does not answer"),
+    ] {
+        let mut login = json!({"idp-issuer-url": issuer, "client-id": "tool",
+            "client-secret": secret, "id-token": old});
+        if let Some(refresh) = refresh {
+            login["refresh-token"] = json!(refresh);
+        }
+        let path = with_login(&double, &dir, login);
+        let error = try_read(config(path)).await.unwrap_err();
+        let words = words(&error);
+        assert!(words.contains(says), "{words}");
+        for hidden in [secret, "refresh-1", old.as_str()] {
+            assert!(!words.contains(hidden), "{words}");
+        }
+    }
+    assert!(double.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_token_that_is_rotated_in_its_file_is_read_anew_when_the_old_one_is_refused() {
+    let (double, dir) = mk_double();
+    let file = dir.path().join("token-file");
+    fs::write(&file, ADMIN_TOKEN).unwrap();
+    let path = mk_kubeconfig(&double, &dir, |value| {
+        value["users"][0]["user"] = json!({"tokenFile": "token-file"});
+    });
+    let mut store = KubernetesStore::new(config(path), limits());
+    let wanted = kinds_wanted(&[Kind::HostEndpoint]);
+    let snapshot = store.read(&wanted).await.unwrap();
+    double.expire_token(ADMIN_TOKEN);
+    double.token("rotated", "admin", &[crate::double::MASTERS]);
+    fs::write(&file, "rotated").unwrap();
+    let label = set_label(&snapshot, &hep_id("h"), "x", "1");
+    assert_eq!(write(&mut store, &[label]).await, (vec![0], Ok(())));
+}

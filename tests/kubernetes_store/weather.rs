@@ -7,7 +7,7 @@ use calicoctl_protect::store::kubernetes::Limits;
 use calicoctl_protect::store::{Store, Write};
 use serde_json::json;
 
-use crate::double::{Fault, When};
+use crate::double::{Fault, Shape, When};
 use crate::support::*;
 
 const HEP: &str = "hostendpoints.projectcalico.org";

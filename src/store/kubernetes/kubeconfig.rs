@@ -188,6 +188,7 @@ fn override_with(config: &mut Config, settings: &KubernetesConfig) -> Result<(),
     }
     if let Some(token) = &settings.token {
         auth.token = Some(token.expose().to_owned().into());
+        auth.auth_provider = None;
     }
     Ok(())
 }

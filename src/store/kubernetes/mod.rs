@@ -6,6 +6,7 @@ mod cluster;
 mod exec;
 mod kubeconfig;
 mod limits;
+mod oidc;
 mod patch;
 mod pods;
 mod preflight;

@@ -13,6 +13,7 @@ use tower::{BoxError, ServiceBuilder, ServiceExt};
 use super::exec;
 use super::kubeconfig::{self, Target};
 use super::limits::Limits;
+use super::oidc::{self, Login};
 use super::trouble::{self, Trouble};
 use crate::store::config::KubernetesConfig;
 use crate::store::{StoreError, StoreErrorKind};
@@ -79,8 +80,8 @@ pub(super) struct Transport {
     live: RwLock<Client>,
     /// How often the credentials were renewed.
     renewed: AtomicU32,
-    /// Held by whoever renews them.
-    renewing: Mutex<()>,
+    /// The user's login at an issuer, if that is how they are had. Held by whoever renews them.
+    login: Mutex<Option<Login>>,
     /// Whether the server has answered yet: before, there is no sense in trying again.
     reached: AtomicBool,
 }
@@ -91,13 +92,14 @@ impl Transport {
         // An error says that a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let target = kubeconfig::resolve(settings).await?;
-        let client = connect(&target, &limits).await?;
+        let mut login = Login::of(&target.config.auth_info, &limits)?;
+        let client = connect(&target, &limits, login.as_mut(), false).await?;
         Ok(Self {
             target,
             limits,
             live: RwLock::new(client),
             renewed: AtomicU32::new(0),
-            renewing: Mutex::new(()),
+            login: Mutex::new(login),
             reached: AtomicBool::new(false),
         })
     }
@@ -116,7 +118,9 @@ impl Transport {
         let generation = self.renewed.load(Ordering::Relaxed);
         let answer = self.send_once(request).await?;
         let auth = &self.target.config.auth_info;
-        if answer.status != 401 || !(exec::is_used(auth) || auth.token_file.is_some()) {
+        let renewable =
+            exec::is_used(auth) || auth.token_file.is_some() || auth.auth_provider.is_some();
+        if answer.status != 401 || !renewable {
             return Ok(answer);
         }
         self.renew(generation).await.map_err(Trouble::fatal)?;
@@ -125,10 +129,10 @@ impl Transport {
 
     /// New credentials, unless somebody else has fetched them since `generation`.
     async fn renew(&self, generation: u32) -> Result<(), StoreError> {
-        let _alone = self.renewing.lock().await;
+        let mut login = self.login.lock().await;
         if self.renewed.load(Ordering::Relaxed) == generation {
             tracing::info!("the server refuses the credentials: looking for new ones");
-            let client = connect(&self.target, &self.limits).await?;
+            let client = connect(&self.target, &self.limits, login.as_mut(), true).await?;
             *self.live.write().await = client;
             self.renewed
                 .store(generation.wrapping_add(1), Ordering::Relaxed);
@@ -210,9 +214,18 @@ impl Transport {
     }
 }
 
-/// Credentials, TLS, proxy, and the client on top.
-async fn connect(target: &Target, limits: &Limits) -> Result<Client, StoreError> {
+/// Credentials, TLS, proxy, and the client on top. `refused` says that the server did not take the
+/// last credentials.
+async fn connect(
+    target: &Target,
+    limits: &Limits,
+    login: Option<&mut Login>,
+    refused: bool,
+) -> Result<Client, StoreError> {
     let mut config = target.config.clone();
+    if let Some(login) = login {
+        oidc::put(&mut config.auth_info, login.token(refused).await?);
+    }
     if exec::is_used(&config.auth_info) {
         exec::run(&mut config.auth_info).await?;
     }

@@ -128,8 +128,6 @@ fn of_credentials(error: &kube::client::AuthError) -> StoreError {
             path.display()
         )),
         E::InvalidBearerToken(_) => failed("the token holds characters that no token has"),
-        E::Oidc(error) => failed(format!("the OIDC token cannot be renewed: {error}"))
-            .hint("log in again with your identity provider's tool"),
         // Other messages may hold the output of a program, which is the credential.
         _ => failed("the kubeconfig's credentials cannot be used")
             .hint("does `kubectl get nodes` work with them?"),
@@ -274,7 +272,7 @@ fn reasons(error: &(dyn Error + 'static)) -> String {
 }
 
 /// All the words of a chain of causes.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = one_line(&error.to_string());
     let mut next = error.source();
     while let Some(error) = next {
