@@ -95,7 +95,7 @@ fn a_person_is_asked_and_may_say_no() {
 }
 
 #[test]
-fn a_file_that_changes_while_the_question_stands_is_a_conflict() {
+fn a_comment_that_comes_while_the_question_stands_stays_and_the_plan_goes_on() {
     let cluster = Cluster::example();
     let Some(command) = on_a_terminal(&cluster, &["grant", "etcd", "--node", "worker-1"]) else {
         return;
@@ -107,9 +107,35 @@ fn a_file_that_changes_while_the_question_stands_is_a_conflict() {
     });
     assert!(run.is_some());
     if let Some(run) = run {
+        run.ended(0, &["y"])
+            .shows("`hosts/workers.yaml` has changed since it was read")
+            .shows("the plan changes and means the same")
+            .shows("done: 2 changes written");
+    }
+    let file = cluster.read("hosts/workers.yaml");
+    assert!(file.contains("# somebody was faster\n"), "{file}");
+    assert!(file.contains("allowed-etcd-client"), "{file}");
+}
+
+#[test]
+fn a_change_of_meaning_while_the_question_stands_is_a_conflict() {
+    let cluster = Cluster::example();
+    let Some(command) = on_a_terminal(&cluster, &["grant", "etcd", "--node", "worker-1"]) else {
+        return;
+    };
+    let theirs = cluster
+        .read("hosts/workers.yaml")
+        .replace("192.0.2.21", "192.0.2.99");
+    let run = answered(command, "y\n", || {
+        cluster.write("hosts/workers.yaml", &theirs)
+    });
+    assert!(run.is_some());
+    if let Some(run) = run {
         run.ended(4, &["y"])
             .shows("`hosts/workers.yaml` has changed since it was read")
-            .shows("run the command again to plan against the new contents");
+            .shows("the plan does not mean any more what was shown")
+            .shows("- approved, + now")
+            .shows("run the command again to see the plan as it is now");
     }
     assert_eq!(cluster.read("hosts/workers.yaml"), theirs);
     let names = cluster.tree().names();

@@ -6,9 +6,11 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::error::CliError;
+use super::exit::Exit;
 use super::ui::Color;
 use crate::calico::net::{parse_cidr_or_ip, parse_ip};
 use crate::calico::{ServerPort, Version};
+use crate::plan::Plan;
 use crate::plan::saved::Waivers;
 use crate::recipe::hosts::NodeChoice;
 use crate::recipe::workloads::WorkloadChoice;
@@ -132,9 +134,9 @@ impl Format {
     }
 }
 
-/// Options of commands that write
+/// How a plan is carried out
 #[derive(Debug, Clone, Args)]
-pub struct Writing {
+pub struct Running {
     /// Show what would be written, and write nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -147,13 +149,37 @@ pub struct Writing {
     #[arg(short, long)]
     pub yes: bool,
 
-    /// Put new objects into this file of the manifests folder instead of a new file each
-    #[arg(long, value_name = "FILE")]
-    pub into: Option<PathBuf>,
-
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
+}
+
+impl Running {
+    /// How a run ends that wrote nothing though there is something to write.
+    #[must_use]
+    pub fn pending(&self, plan: &Plan) -> Exit {
+        if self.detailed_exitcode && !plan.is_empty() {
+            Exit::Pending
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
+/// Options of commands that write
+#[derive(Debug, Clone, Args)]
+pub struct Writing {
+    /// How the plan is carried out
+    #[command(flatten)]
+    pub running: Running,
+
+    /// Save the plan to this file for `apply`, and write nothing to the datastore
+    #[arg(long, value_name = "PLAN.json", conflicts_with = "yes")]
+    pub out: Option<PathBuf>,
+
+    /// Put new objects into this file of the manifests folder instead of a new file each
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
 
     /// Risks taken knowingly
     #[command(flatten)]

@@ -19,6 +19,8 @@ pub struct CliError {
     pub detail: Vec<String>,
     /// The next thing to do.
     pub hint: Option<String>,
+    /// Whether another writer came in between: reading and planning again may help.
+    pub conflict: bool,
 }
 
 impl CliError {
@@ -29,6 +31,7 @@ impl CliError {
             message: message.into(),
             detail: Vec::new(),
             hint: None,
+            conflict: false,
         }
     }
 
@@ -80,6 +83,7 @@ impl From<StoreError> for CliError {
             message: error.message,
             detail: error.detail,
             hint: error.hint,
+            conflict: error.kind == StoreErrorKind::Conflict,
         }
     }
 }
@@ -95,6 +99,7 @@ impl From<RecipeError> for CliError {
             message: error.message,
             detail: error.detail,
             hint: error.hint,
+            conflict: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use super::ui::Ui;
 use super::write::Prepared;
 use crate::apply::{self, Outcome};
 use crate::plan::Plan;
-use crate::store::Store;
+use crate::store::{Store, StoreErrorKind};
 
 /// Writes a plan.
 ///
@@ -51,11 +51,15 @@ fn finish(outcome: Outcome, plan: &Plan, ui: Ui) -> Result<Exit, CliError> {
         Outcome::Failed(error) => Err(error.into()),
         Outcome::Partly { done, error } => {
             let all = plan.changes.len();
+            let conflict = error
+                .as_ref()
+                .is_some_and(|error| error.kind == StoreErrorKind::Conflict);
             let why = error.map_or_else(|| "interrupted".to_owned(), |error| error.message);
-            let shown = CliError::new(
+            let mut shown = CliError::new(
                 Exit::Partly,
                 format!("{} of {all} steps were written, then: {why}", done.len()),
             );
+            shown.conflict = conflict;
             let left = (0..all).filter(|i| !done.contains(i));
             let left = left.filter_map(|i| plan.changes.get(i));
             let shown = left.take(10).fold(shown, |shown, change| {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+pub mod apply;
 pub mod args;
 pub mod check;
 pub mod completion;
@@ -17,6 +18,7 @@ pub mod grant;
 pub mod prove;
 pub mod prune;
 pub mod remove;
+pub mod saved_plan;
 pub mod server;
 pub mod show;
 pub mod show_impact;
@@ -25,10 +27,11 @@ pub mod ui;
 pub mod version;
 pub mod write;
 
-use args::Global;
+use args::{Global, Writing};
 use error::CliError;
 use exit::Exit;
 use ui::Ui;
+use write::Order;
 
 use crate::store::any::AnyStore;
 use crate::store::config::{self, Options};
@@ -79,6 +82,7 @@ enum Command {
     Remove(remove::RemoveArgs),
     Revoke(grant::RevokeArgs),
     Restore(prune::RestoreArgs),
+    Apply(apply::ApplyArgs),
     Status(status::StatusArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
@@ -99,7 +103,8 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
         Err(error) => return wrong_usage(&error),
     };
     let ui = Ui::new(cli.global.color, cli.global.quiet);
-    match execute(cli, ui) {
+    let words = arguments.get(1..).unwrap_or_default();
+    match execute(cli, words, ui) {
         Ok(exit) => exit,
         Err(error) => {
             ui.error(&error);
@@ -131,23 +136,56 @@ fn wrong_usage(error: &clap::Error) -> Exit {
     }
 }
 
-fn execute(cli: Cli, ui: Ui) -> Result<Exit, CliError> {
+fn execute(cli: Cli, words: &[OsString], ui: Ui) -> Result<Exit, CliError> {
     let Cli { command, global } = cli;
     global.log_level.start();
-    let (order, writing) = match &command {
-        Command::Server(args) => (args.order()?, &args.writing),
-        Command::Grant(args) => (args.order()?, &args.writing),
-        Command::Prune(args) => (args.order()?, &args.writing),
-        Command::Remove(args) => (args.order()?, &args.writing),
-        Command::Revoke(args) => (args.order()?, &args.writing),
-        Command::Restore(args) => (args.order()?, &args.writing),
-        Command::Status(args) => return block_on(args.run(&global, ui)),
-        Command::Check(args) => return block_on(args.run(&global, ui)),
-        Command::Explain(args) => return block_on(args.run(&global, ui)),
-        Command::Version(args) => return args.run(ui),
-        Command::Completion(args) => return args.run(ui),
-    };
-    block_on(write::carry_out(&order, &global, writing, ui))
+    match &command {
+        Command::Apply(args) => block_on(args.run(&global, ui)),
+        Command::Status(args) => block_on(args.run(&global, ui)),
+        Command::Check(args) => block_on(args.run(&global, ui)),
+        Command::Explain(args) => block_on(args.run(&global, ui)),
+        Command::Version(args) => args.run(ui),
+        Command::Completion(args) => args.run(ui),
+        _ => {
+            let (order, writing) = command.order()?;
+            block_on(write::carry_out(&order, words, &global, writing, ui))
+        }
+    }
+}
+
+impl Command {
+    /// What is to be done, of commands that make a plan.
+    fn order(&self) -> Result<(Order, &Writing), CliError> {
+        Ok(match self {
+            Self::Server(args) => (args.order()?, &args.writing),
+            Self::Grant(args) => (args.order()?, &args.writing),
+            Self::Prune(args) => (args.order()?, &args.writing),
+            Self::Remove(args) => (args.order()?, &args.writing),
+            Self::Revoke(args) => (args.order()?, &args.writing),
+            Self::Restore(args) => (args.order()?, &args.writing),
+            _ => return Err(CliError::usage("this command makes no plan")),
+        })
+    }
+}
+
+impl Cli {
+    /// The order that the words of a saved plan mean, and the file that new objects go into.
+    fn order_of(words: &[String]) -> Result<(Order, Option<PathBuf>), CliError> {
+        let words = std::iter::once("calicoctl-protect").chain(words.iter().map(String::as_str));
+        let unknown = |why: &dyn std::fmt::Display| {
+            let why = why.to_string();
+            let line = why.lines().next().unwrap_or_default();
+            CliError::new(
+                Exit::Conflict,
+                "refused: this version of the tool does not understand the plan's command",
+            )
+            .detail(line)
+            .hint("apply it with the version of the tool that saved it")
+        };
+        let cli = Self::try_parse_from(words).map_err(|error| unknown(&error))?;
+        let (order, writing) = cli.command.order()?;
+        Ok((order, writing.into.clone()))
+    }
 }
 
 fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {

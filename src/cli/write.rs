@@ -1,16 +1,19 @@
 //! The way of every command that writes: read, draft, plan, show, ask, write.
 
-use super::args::{Format, Global, Writing};
+use std::ffi::OsString;
+
+use super::args::{Format, Global, Running, Writing};
 use super::error::CliError;
+use super::execute::execute;
 use super::exit::Exit;
 use super::ui::Ui;
-use super::{open_store, show, show_impact};
+use super::{open_store, saved_plan, show, show_impact};
 use crate::calico::{Snapshot, Version};
 use crate::plan::impact::{Impact, impact};
 use crate::plan::legal::faults;
 use crate::plan::proof::{Proof, prove};
 use crate::plan::reading::Question;
-use crate::plan::saved::{Parts, SavedPlan, Waivers};
+use crate::plan::saved::{self, Parts, SavedPlan, Waivers};
 use crate::plan::{Course, Plan, report};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
 use crate::store::Store;
@@ -77,37 +80,134 @@ impl Prepared {
     }
 }
 
-/// Carries an order out.
+/// Carries an order out; `words` are those of its command line.
 ///
 /// # Errors
 ///
 /// When anything on the way is refused or fails.
 pub async fn carry_out(
     order: &Order,
+    words: &[OsString],
     global: &Global,
     writing: &Writing,
     ui: Ui,
 ) -> Result<Exit, CliError> {
     let mut store = open_store(global, writing.into.clone()).await?;
     let prepared = prepare(order, &mut store, ui).await?;
-    show(order, &prepared, writing.output, ui)?;
+    show(order, &prepared, writing.running.output, ui)?;
+    let waivers = Waivers::from(&writing.waivers);
+    if let Some(path) = &writing.out {
+        refuse(&prepared, &waivers)?;
+        let plan = prepared.saved(order, &saved_plan::plain(words)?, &waivers);
+        saved_plan::save(path, &plan, ui)?;
+        return Ok(writing.running.pending(&prepared.plan));
+    }
+    conclude(order, prepared, &waivers, &writing.running, &mut store, ui).await
+}
+
+/// Brings a plan that was shown to its end: refuses it, asks, writes.
+///
+/// # Errors
+///
+/// When it is refused, or cannot be written.
+pub async fn conclude(
+    order: &Order,
+    prepared: Prepared,
+    waivers: &Waivers,
+    running: &Running,
+    store: &mut impl Store,
+    ui: Ui,
+) -> Result<Exit, CliError> {
     if prepared.plan.is_empty() {
         ui.say("nothing to do");
         return Ok(Exit::Ok);
     }
-    refuse(&prepared, &Waivers::from(&writing.waivers))?;
-    if writing.dry_run {
+    refuse(&prepared, waivers)?;
+    if running.dry_run {
         ui.say("dry run: nothing was written");
-        return Ok(if writing.detailed_exitcode {
-            Exit::Pending
-        } else {
-            Exit::Ok
-        });
+        return Ok(running.pending(&prepared.plan));
     }
-    if !writing.yes {
+    if !running.yes {
         ask(&prepared.plan, ui)?;
     }
-    super::execute::execute(&prepared, &mut store, ui).await
+    let mut prepared = prepared;
+    for _ in 0..RETRIES {
+        match execute(&prepared, store, ui).await {
+            Err(error) if error.conflict => {
+                let Some(next) = again(order, &prepared, error, waivers, store, ui).await? else {
+                    ui.say("nothing is left to do: everything is as the plan wants it");
+                    return Ok(Exit::Ok);
+                };
+                prepared = next;
+            }
+            end => return end,
+        }
+    }
+    execute(&prepared, store, ui).await
+}
+
+/// How often a plan is made again because somebody else wrote in between.
+const RETRIES: usize = 3;
+
+/// Makes a plan again that another writer came in the way of, or what is left of it. It may go on
+/// where it means what was shown; `None` where nothing is left.
+async fn again(
+    order: &Order,
+    shown: &Prepared,
+    conflict: CliError,
+    waivers: &Waivers,
+    store: &mut impl Store,
+    ui: Ui,
+) -> Result<Option<Prepared>, CliError> {
+    let partly = conflict.exit == Exit::Partly;
+    let next = match prepare(order, store, ui).await {
+        Ok(next) => next,
+        // What is half-written is told rather than why it cannot be gone on with.
+        Err(error) => return Err(if partly { conflict } else { error }),
+    };
+    if next.plan.is_empty() {
+        return Ok(None);
+    }
+    let approved = shown.saved(order, &[], waivers).meaning();
+    let now = next.saved(order, &[], waivers).meaning();
+    let differences = if partly {
+        saved::effects_beyond(&approved, &now)
+    } else {
+        saved::differences(&approved, &now)
+    };
+    let refused = if differences.is_empty() {
+        refuse(&next, waivers)
+    } else {
+        let stale = "the plan does not mean any more what was shown".to_owned();
+        Err(saved_plan::stale(stale, &differences)
+            .hint("run the command again to see the plan as it is now"))
+    };
+    match refused {
+        Ok(()) => {
+            ui.say(&format!(
+                "note: {}; read and proved again: {}",
+                super::ui::clean(&conflict.message),
+                if partly {
+                    "the rest of the plan is what it was"
+                } else {
+                    "the plan changes and means the same"
+                }
+            ));
+            Ok(Some(next))
+        }
+        Err(error) if partly => Err(CliError {
+            detail: error.detail,
+            message: format!(
+                "{}; going on is refused: {}",
+                conflict.message, error.message
+            ),
+            ..conflict
+        }),
+        Err(error) => Err(CliError {
+            message: format!("{}; {}", conflict.message, error.message),
+            ..error
+        }),
+    }
 }
 
 /// Reads, plans, proves, and works out what the plan means.
@@ -240,7 +340,8 @@ pub fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
 }
 
 /// A word as a shell takes it.
-fn quoted(word: &str) -> String {
+#[must_use]
+pub fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

@@ -16,9 +16,11 @@ use super::{Change, Course, Plan, report};
 use crate::calico::edit::diff;
 use crate::calico::{Datastore, Snapshot};
 
+mod differences;
 mod file;
 mod meaning;
 
+pub use differences::{differences, effects_beyond};
 pub use file::{FileError, read, write};
 pub use meaning::Meaning;
 

@@ -1,0 +1,142 @@
+//! `apply`: execute a saved plan.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::args::{Global, Running};
+use super::error::CliError;
+use super::exit::Exit;
+use super::show::counted;
+use super::ui::Ui;
+use super::write::{Order, Prepared, conclude, prepare, quoted, show};
+use super::{Cli, open_store, saved_plan};
+use crate::calico::{Datastore, DatastoreKind};
+use crate::plan::saved::{self, ReadSet, SavedPlan, read_set};
+
+/// Execute a plan that was saved with `--out`, exactly
+///
+/// The plan is made and proved again on the datastore as it is now. Where nothing that was read
+/// has changed, or where it changes the same and means the same, it is written; otherwise it is
+/// refused, and what differs is shown. A plan of another datastore, or one that was edited, is
+/// refused.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  calicoctl-protect grant etcd --all-nodes --out plan.json
+  calicoctl-protect apply plan.json --dry-run
+  calicoctl-protect apply plan.json --yes")]
+pub struct ApplyArgs {
+    /// The saved plan
+    #[arg(value_name = "PLAN.json")]
+    plan: PathBuf,
+
+    #[command(flatten)]
+    running: Running,
+}
+
+impl ApplyArgs {
+    /// Carries the plan out.
+    ///
+    /// # Errors
+    ///
+    /// When the plan cannot be read, is refused, or cannot be written.
+    pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
+        let approved = saved_plan::load(&self.plan)?;
+        let (order, into) = Cli::order_of(&approved.words)?;
+        let mut store = open_store(global, into).await?;
+        let prepared = prepare(&order, &mut store, ui).await?;
+        let (now, read) = (&prepared.plan.datastore, read_set(&prepared.snapshot));
+        self.refuse_other(&approved, now, &read)?;
+        if prepared.plan.is_empty() {
+            show(&order, &prepared, self.running.output, ui)?;
+            ui.say("nothing to do: everything is as the plan wants it");
+            return Ok(Exit::Ok);
+        }
+        self.refuse_stale(&approved, &order, &prepared)?;
+        let written = approved.written_since(&read);
+        if let Some(first) = written.first() {
+            ui.say(&format!(
+                "note: {} changed since the plan was saved ({}); the plan changes and means the same",
+                counted(written.len(), "object"),
+                match written.len() {
+                    1 => first.clone(),
+                    _ => format!("{first}, …"),
+                }
+            ));
+        }
+        show(&order, &prepared, self.running.output, ui)?;
+        conclude(
+            &order,
+            prepared,
+            &approved.waivers,
+            &self.running,
+            &mut store,
+            ui,
+        )
+        .await
+    }
+
+    fn refuse_other(
+        &self,
+        approved: &SavedPlan,
+        now: &Datastore,
+        read: &ReadSet,
+    ) -> Result<(), CliError> {
+        let was = &approved.datastore;
+        // The same files may lie elsewhere: on a reviewer's machine, in a pipeline's checkout.
+        let same_files = now.kind == DatastoreKind::Manifests && approved.read == *read;
+        let same = was.kind == now.kind
+            && match (&was.cluster_guid, &now.cluster_guid) {
+                (Some(was), Some(now)) => was == now,
+                _ => was.location == now.location || same_files,
+            };
+        if same {
+            return Ok(());
+        }
+        let described = |datastore: &Datastore| {
+            let guid = datastore.cluster_guid.as_deref();
+            format!(
+                "{}, {} (cluster {})",
+                datastore.location,
+                datastore.kind,
+                guid.unwrap_or("unknown")
+            )
+        };
+        Err(CliError::new(
+            Exit::Conflict,
+            format!(
+                "refused: `{}` is a plan for another datastore",
+                self.plan.display()
+            ),
+        )
+        .detail(format!("the plan's: {}", described(was)))
+        .detail(format!("this one:   {}", described(now)))
+        .hint("name the plan's datastore: `--context`, `--kubeconfig`, `--config`, `--manifests`"))
+    }
+
+    fn refuse_stale(
+        &self,
+        approved: &SavedPlan,
+        order: &Order,
+        prepared: &Prepared,
+    ) -> Result<(), CliError> {
+        let fresh = prepared.saved(order, &approved.words, &approved.waivers);
+        let differences = saved::differences(&approved.meaning(), &fresh.meaning());
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let error = saved_plan::stale(
+            format!(
+                "refused: `{}` does not mean any more what was approved",
+                self.plan.display()
+            ),
+            &differences,
+        );
+        let words: Vec<String> = approved.words.iter().map(|word| quoted(word)).collect();
+        Err(error.hint(format!(
+            "make the plan anew and have it approved: `calicoctl-protect {}`",
+            words.join(" ")
+        )))
+    }
+}

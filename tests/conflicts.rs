@@ -1,0 +1,405 @@
+//! Another writer comes in between reading and writing: a plan that still means what was shown goes
+//! on, any other stops and tells the difference.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+use std::collections::BTreeMap;
+
+use calicoctl_protect::calico::edit::apply;
+use calicoctl_protect::calico::{
+    Datastore, DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored,
+};
+use calicoctl_protect::cli::args::{Format, Running};
+use calicoctl_protect::cli::error::CliError;
+use calicoctl_protect::cli::exit::Exit;
+use calicoctl_protect::cli::ui::{Color, Ui};
+use calicoctl_protect::cli::write::{Order, conclude, prepare};
+use calicoctl_protect::plan::Course;
+use calicoctl_protect::plan::saved::Waivers;
+use calicoctl_protect::recipe::failsafes::{Failsafes, PortChoice, prune};
+use calicoctl_protect::recipe::grant::{Clients, grant};
+use calicoctl_protect::recipe::hosts::NodeChoice;
+use calicoctl_protect::store::{Store, StoreError, StoreErrorKind, Wanted, Write};
+use serde_json::{Value, json};
+
+/// What another writer does to the objects.
+type Meddling = Box<dyn Fn(&mut Objects)>;
+type Objects = BTreeMap<ObjectId, (Value, u64)>;
+
+/// A store in memory, with revisions, in which somebody else writes at chosen moments.
+struct Shared {
+    objects: Objects,
+    clock: u64,
+    /// What happens before the write with this number, counted from zero.
+    meddling: Vec<(usize, Meddling)>,
+    writes: usize,
+    /// What somebody else changes before every single write.
+    restless: Option<ObjectId>,
+}
+
+impl Shared {
+    fn new(objects: &[Value]) -> Self {
+        let read = |value: &Value| {
+            let object = Object::new(value.clone()).unwrap();
+            (object.id().clone(), (value.clone(), 1))
+        };
+        Self {
+            objects: objects.iter().map(read).collect(),
+            clock: 1,
+            meddling: Vec::new(),
+            writes: 0,
+            restless: None,
+        }
+    }
+
+    fn before_write(mut self, number: usize, meddling: impl Fn(&mut Objects) + 'static) -> Self {
+        self.meddling.push((number, Box::new(meddling)));
+        self
+    }
+
+    fn value(&self, kind: Kind, name: &str) -> &Value {
+        &self.objects[&ObjectId::global(kind, name)].0
+    }
+
+    fn meddle(&mut self) {
+        let number = self.writes;
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.meddling)
+            .into_iter()
+            .partition(|(at, _)| *at == number);
+        self.meddling = later;
+        for (_, meddling) in now {
+            let before = self.objects.clone();
+            meddling(&mut self.objects);
+            self.clock += 1;
+            for (id, (value, revision)) in &mut self.objects {
+                if before.get(id).is_none_or(|(old, _)| old != value) {
+                    *revision = self.clock;
+                }
+            }
+        }
+    }
+
+    fn write_one(&mut self, write: &Write) -> Result<(), StoreError> {
+        self.meddle();
+        if let Some((_, revision)) = self
+            .restless
+            .as_ref()
+            .and_then(|id| self.objects.get_mut(id))
+        {
+            self.clock += 1;
+            *revision = self.clock;
+        }
+        let id = write.id().clone();
+        let stored = self.objects.get(&id).cloned();
+        let known = match write {
+            Write::Create(_) => None,
+            Write::Update { revision, .. } | Write::Delete { revision, .. } => revision.clone(),
+        };
+        let is = stored.as_ref().map(|(_, revision)| revision.to_string());
+        if known.is_some() && known != is || matches!(write, Write::Create(_)) && is.is_some() {
+            return Err(StoreError::new(
+                StoreErrorKind::Conflict,
+                format!("`{id}` has changed since it was read"),
+            ));
+        }
+        self.clock += 1;
+        self.writes += 1;
+        match write {
+            Write::Create(object) => {
+                let entry = (object.value().clone(), self.clock);
+                self.objects.insert(id, entry);
+            }
+            Write::Update { edits, .. } => {
+                let mut value = stored.unwrap().0;
+                apply(&mut value, edits).unwrap();
+                self.objects.insert(id, (value, self.clock));
+            }
+            Write::Delete { .. } => {
+                self.objects.remove(&id);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for Shared {
+    async fn read(&mut self, _: &Wanted) -> Result<Snapshot, StoreError> {
+        let datastore = Datastore {
+            kind: DatastoreKind::NativeV3,
+            location: "memory".into(),
+            cluster_guid: Some("g".into()),
+            version: "v3.32.1".parse().ok(),
+        };
+        let stored = self.objects.values().map(|(value, revision)| Stored {
+            object: Object::new(value.clone()).unwrap(),
+            revision: revision.to_string(),
+            place: String::new(),
+        });
+        Ok(Snapshot::new(datastore, stored.collect::<Vec<_>>()))
+    }
+
+    async fn write(
+        &mut self,
+        batch: &[Write],
+        done: &mut dyn FnMut(usize),
+    ) -> Result<(), StoreError> {
+        for (index, write) in batch.iter().enumerate() {
+            self.write_one(write)?;
+            done(index);
+        }
+        Ok(())
+    }
+}
+
+fn object(kind: &str, name: &str, spec: &Value) -> Value {
+    json!({"apiVersion": "projectcalico.org/v3", "kind": kind,
+        "metadata": {"name": name, "labels": {}}, "spec": spec})
+}
+
+fn host(name: &str, ip: &str) -> [Value; 2] {
+    let node = json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "annotations": {"projectcalico.org/IPv4Address": format!("{ip}/24")}},
+        "status": {"addresses": [{"address": ip, "type": "InternalIP"}]}});
+    let spec = json!({"node": name, "interfaceName": "eth0", "expectedIPs": [ip]});
+    [node, object("HostEndpoint", &format!("{name}-eth0"), &spec)]
+}
+
+fn cluster() -> Shared {
+    let mut objects = vec![object(
+        "FelixConfiguration",
+        "default",
+        &json!({"logSeverityScreen": "Info"}),
+    )];
+    objects.extend(host("m1", "192.0.2.1"));
+    objects.extend(host("m2", "192.0.2.2"));
+    Shared::new(&objects)
+}
+
+/// Lets m1 and m2 in.
+fn granting() -> Order {
+    let clients = Clients {
+        server: "etcd".parse().unwrap(),
+        nodes: NodeChoice {
+            names: vec!["m1".into(), "m2".into()],
+            selector: None,
+            all: false,
+        },
+        ips: Vec::new(),
+        workloads: Vec::new(),
+        nets: Vec::new(),
+        net_sets: Vec::new(),
+    };
+    Order::new("grant", Course::Forward, move |draft| {
+        grant(draft, &clients)
+    })
+}
+
+/// Takes tcp/179 out of the failsafe lists.
+fn pruning() -> Order {
+    let failsafes = Failsafes {
+        ports: vec![PortChoice::Port("tcp/179".parse().unwrap())],
+        directions: calicoctl_protect::calico::felix::Direction::BOTH.to_vec(),
+        nodes: Vec::new(),
+        keep_nets: Vec::new(),
+        add: false,
+    };
+    Order::new("prune", Course::Forward, move |draft| {
+        prune(draft, &failsafes)
+    })
+}
+
+fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
+    let ui = Ui::new(Color::Never, true);
+    let running = Running {
+        dry_run: false,
+        detailed_exitcode: false,
+        yes: true,
+        output: Format::Text,
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(async {
+            let prepared = prepare(order, store, ui).await?;
+            conclude(order, prepared, &Waivers::default(), &running, store, ui).await
+        })
+}
+
+fn label(object: &Value, key: &str) -> Option<String> {
+    let labels = object.pointer("/metadata/labels")?;
+    labels.get(key)?.as_str().map(str::to_owned)
+}
+
+/// Sets a field of an object: `None` takes it away.
+fn set(objects: &mut Objects, kind: Kind, name: &str, pointer: &str, key: &str, to: Option<Value>) {
+    let (value, _) = objects.get_mut(&ObjectId::global(kind, name)).unwrap();
+    let map = value.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
+    match to {
+        Some(to) => map.insert(key.into(), to),
+        None => map.shift_remove(key),
+    };
+}
+
+#[test]
+fn labels_that_a_controller_rewrites_in_between_do_not_stop_a_grant() {
+    let mut store = cluster().before_write(0, |objects| {
+        let labels = Some(json!("rewritten"));
+        set(
+            objects,
+            Kind::HostEndpoint,
+            "m1-eth0",
+            "/metadata/labels",
+            "theirs",
+            labels,
+        );
+    });
+    assert_eq!(carried_out(&granting(), &mut store), Ok(Exit::Ok));
+    let endpoint = store.value(Kind::HostEndpoint, "m1-eth0");
+    assert_eq!(label(endpoint, "theirs").as_deref(), Some("rewritten"));
+    assert_eq!(
+        label(endpoint, "allowed-etcd-client").as_deref(),
+        Some("true")
+    );
+}
+
+#[test]
+fn a_setting_that_an_operator_writes_in_between_does_not_stop_a_prune() {
+    let mut store = cluster().before_write(0, |objects| {
+        let level = Some(json!("Debug"));
+        set(
+            objects,
+            Kind::FelixConfiguration,
+            "default",
+            "/spec",
+            "logSeverityScreen",
+            level,
+        );
+    });
+    let end = carried_out(&pruning(), &mut store);
+    assert_eq!(end, Ok(Exit::Ok));
+    let felix = store.value(Kind::FelixConfiguration, "default");
+    assert_eq!(felix["spec"]["logSeverityScreen"], "Debug");
+    assert!(felix["spec"]["failsafeInboundHostPorts"].is_array());
+}
+
+#[test]
+fn a_failsafe_list_that_an_operator_writes_in_between_stops_a_prune_with_the_difference() {
+    let mut store = cluster().before_write(0, |objects| {
+        let list = json!([{"protocol": "tcp", "port": 22}, {"protocol": "tcp", "port": 179}]);
+        set(
+            objects,
+            Kind::FelixConfiguration,
+            "default",
+            "/spec",
+            "failsafeInboundHostPorts",
+            Some(list),
+        );
+    });
+    let error = carried_out(&pruning(), &mut store).unwrap_err();
+    assert_eq!(error.exit, Exit::Conflict, "{error:?}");
+    assert!(
+        error
+            .message
+            .starts_with("`FelixConfiguration/default` has changed since it was read; "),
+        "{error:?}"
+    );
+    let gone = error
+        .detail
+        .iter()
+        .any(|line| line.starts_with("  - FelixConfiguration/default"));
+    let come = error
+        .detail
+        .iter()
+        .any(|line| line.starts_with("  + FelixConfiguration/default"));
+    assert!(gone && come, "{error:?}");
+    assert_eq!(store.writes, 0);
+}
+
+#[test]
+fn the_rest_of_a_half_written_plan_goes_on_where_it_is_what_was_shown() {
+    let mut store = cluster().before_write(1, |objects| {
+        let labels = Some(json!("rewritten"));
+        set(
+            objects,
+            Kind::HostEndpoint,
+            "m2-eth0",
+            "/metadata/labels",
+            "theirs",
+            labels,
+        );
+    });
+    assert_eq!(carried_out(&granting(), &mut store), Ok(Exit::Ok));
+    for name in ["m1-eth0", "m2-eth0"] {
+        let endpoint = store.value(Kind::HostEndpoint, name);
+        assert_eq!(
+            label(endpoint, "allowed-etcd-client").as_deref(),
+            Some("true"),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_half_written_plan_stops_with_the_difference_where_the_rest_would_be_another() {
+    let mut store = cluster().before_write(1, |objects| {
+        // The endpoint that was labelled first is made anew, without its label and elsewhere.
+        set(
+            objects,
+            Kind::HostEndpoint,
+            "m1-eth0",
+            "/metadata/labels",
+            "allowed-etcd-client",
+            None,
+        );
+        set(
+            objects,
+            Kind::HostEndpoint,
+            "m2-eth0",
+            "/spec",
+            "interfaceName",
+            Some(json!("eth7")),
+        );
+        objects.retain(|id, _| id.name != "m1-eth0");
+    });
+    let error = carried_out(&granting(), &mut store).unwrap_err();
+    assert_eq!(error.exit, Exit::Partly, "{error:?}");
+    assert!(error.message.contains("going on is refused"), "{error:?}");
+    assert!(
+        error.detail.iter().any(|line| line.starts_with("+ ")),
+        "{error:?}"
+    );
+    assert_eq!(store.writes, 1);
+}
+
+#[test]
+fn what_another_writer_has_done_already_is_not_done_again() {
+    let mut store = cluster().before_write(0, |objects| {
+        for name in ["m1-eth0", "m2-eth0"] {
+            let (labels, key) = ("/metadata/labels", "allowed-etcd-client");
+            set(
+                objects,
+                Kind::HostEndpoint,
+                name,
+                labels,
+                key,
+                Some(json!("true")),
+            );
+        }
+    });
+    assert_eq!(carried_out(&granting(), &mut store), Ok(Exit::Ok));
+    assert_eq!(store.writes, 0);
+}
+
+#[test]
+fn a_writer_who_never_rests_ends_in_a_refusal_and_not_in_a_loop() {
+    let mut store = cluster();
+    store.restless = Some(ObjectId::global(Kind::HostEndpoint, "m1-eth0"));
+    let error = carried_out(&granting(), &mut store).unwrap_err();
+    assert_eq!(error.exit, Exit::Conflict, "{error:?}");
+    assert_eq!(store.writes, 0);
+}
