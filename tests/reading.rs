@@ -242,6 +242,22 @@ fn every_pod_counts_where_pods_are_protected_or_seen_by_their_own_addresses() {
 }
 
 #[test]
+fn more_parts_than_anybody_asks_for_one_by_one_are_read_as_a_whole() {
+    let policies: Vec<String> = (0..200)
+        .map(|n| {
+            format!(
+                "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {{name: q{n}}}\n\
+                 spec: {{selector: all(), ingress: [{{action: Allow, source: {{selector: has(l{n})}}}}]}}"
+            )
+        })
+        .collect();
+    let policies: Vec<&str> = policies.iter().map(String::as_str).collect();
+    let parts = of("etcd").parts(&mk_busy(&policies));
+    assert!(parts.contains(&Part::whole(Kind::Pod)));
+    assert!(parts.len() < 100);
+}
+
+#[test]
 fn settings_are_read_from_the_namespaces_that_hold_them() {
     let other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: big, namespace: shop}";
     let whole = mk_busy(&[other]);

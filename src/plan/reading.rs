@@ -52,6 +52,9 @@ pub struct Question {
 /// More namespaces than this are not asked for one by one.
 const MOST_NAMESPACES: usize = 32;
 
+/// More parts of a kind than this cost more than the whole.
+const MOST_PARTS: usize = 100;
+
 /// Namespaces of Calico's own workloads and of kube-proxy: their ConfigMaps are settings.
 const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "calico-system"];
 
@@ -111,8 +114,27 @@ impl Question {
         let services = self.services(read, &mut parts);
         if self.any_pod || self.all_count(read) {
             parts.insert(Part::whole(Kind::Pod));
-            return parts;
+        } else {
+            self.pods(read, &services, &mut parts);
         }
+        for kind in [Kind::Pod, Kind::EndpointSlice, Kind::ReplicaSet] {
+            let of_kind = parts.iter().filter(|part| part.kind == kind);
+            let whole = Part::whole(kind);
+            if parts.contains(&whole) || of_kind.count() > MOST_PARTS {
+                parts.retain(|part| part.kind != kind);
+                parts.insert(whole);
+            }
+        }
+        parts
+    }
+
+    /// Pods that count where not all do.
+    fn pods(
+        &self,
+        read: &Snapshot,
+        services: &BTreeSet<(String, String)>,
+        parts: &mut BTreeSet<Part>,
+    ) {
         let mut servers = servers_here(read);
         servers.extend(self.servers.iter().cloned());
         for server in &servers {
@@ -127,14 +149,9 @@ impl Question {
             });
         }
         parts.extend(components().map(Part::pods));
-        backends(read, &services, &mut parts);
-        clients(read, &mut parts);
-        forwarded(read, &mut parts);
-        let everything = |part: &Part| part.kind == Kind::Pod && part.is_whole();
-        if parts.iter().any(everything) {
-            parts.retain(|part| part.kind != Kind::Pod || everything(part));
-        }
-        parts
+        backends(read, services, parts);
+        clients(read, parts);
+        forwarded(read, parts);
     }
 
     /// Whether every pod counts.

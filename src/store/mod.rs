@@ -76,12 +76,6 @@ impl Part {
             selector: Some(selector),
         }
     }
-
-    /// Whether these are all objects of the kind.
-    #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.namespace.is_none() && self.selector.is_none()
-    }
 }
 
 impl Wanted {

@@ -627,3 +627,20 @@ async fn a_token_that_is_rotated_in_its_file_is_read_anew_when_the_old_one_is_re
     let label = set_label(&snapshot, &hep_id("h"), "x", "1");
     assert_eq!(write(&mut store, &[label]).await, (vec![0], Ok(())));
 }
+
+#[tokio::test]
+async fn a_plugin_may_hand_out_a_certificate() {
+    let (double, dir) = mk_double();
+    let client = double.certificate("admin", &[crate::double::MASTERS]);
+    let credential = json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"clientCertificateData": client.certificate, "clientKeyData": client.key}});
+    let file = dir.path().join("credential.json");
+    fs::write(&file, credential.to_string()).unwrap();
+    let path = mk_kubeconfig(&double, &dir, |value| {
+        value["users"][0]["user"] = json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "command": "cat", "args": [file],
+            "interactiveMode": "Never"}});
+    });
+    assert_eq!(try_read(config(path)).await, Ok(1));
+    assert!(double.requests().iter().all(|r| r.user == "admin"));
+}
