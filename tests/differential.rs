@@ -27,7 +27,7 @@ mod naive;
 use calicoctl_protect::reach::World;
 
 /// What must occur in a run of many clusters: if one does not, the clusters have become tame.
-const REASONS: [&str; 36] = [
+const REASONS: [&str; 38] = [
     "EndOfTier",
     "EndpointToHost Accept",
     "EndpointToHost Drop",
@@ -39,8 +39,10 @@ const REASONS: [&str; 36] = [
     "ForwardPolicy false",
     "ForwardPolicy true",
     "Ipv6NotPoliced",
-    "IpvsNodePort",
+    "IpvsNodePort false",
+    "IpvsNodePort true",
     "Missing Address",
+    "Missing ArrivalInterface",
     "Missing Behaviour",
     "Missing ClientPort",
     "Missing Failsafes",

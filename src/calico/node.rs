@@ -36,6 +36,8 @@ pub struct Host {
     pub interfaces: Option<Vec<(String, Vec<IpAddr>)>>,
     /// Tunnel devices with their addresses.
     pub tunnels: Vec<(&'static str, IpAddr)>,
+    /// Its BGP addresses.
+    pub bgp: Vec<IpAddr>,
     /// Networks of its BGP addresses, where they are written with a mask.
     pub networks: Vec<IpNet>,
     /// The object it was read from: `Node` of Kubernetes or of Calico.
@@ -82,6 +84,7 @@ impl Host {
             addresses: Vec::new(),
             interfaces: None,
             tunnels: Vec::new(),
+            bgp: Vec::new(),
             networks: Vec::new(),
             kind: node.id().kind,
         };
@@ -114,6 +117,11 @@ impl Host {
                             known.tunnels.push(tunnel);
                         }
                     }
+                    for ip in host.bgp {
+                        if !known.bgp.contains(&ip) {
+                            known.bgp.push(ip);
+                        }
+                    }
                     for network in host.networks {
                         if !known.networks.contains(&network) {
                             known.networks.push(network);
@@ -135,6 +143,37 @@ impl Host {
             .iter()
             .filter(|(_, role)| *role != AddressRole::Tunnel)
             .map(|(ip, _)| *ip)
+    }
+
+    /// The address of a family that Felix knows the host by and at which tunnels end: that of BGP,
+    /// or else the first internal one.
+    #[must_use]
+    pub fn main_address(&self, ipv6: bool) -> Option<IpAddr> {
+        let internal = self
+            .addresses
+            .iter()
+            .filter(|(_, role)| *role == AddressRole::Internal);
+        let mut known = self.bgp.iter().chain(internal.map(|(ip, _)| ip));
+        known.find(|ip| ip.is_ipv6() == ipv6).copied()
+    }
+
+    /// Addresses that are known as external ones only: clouds translate them.
+    #[must_use]
+    pub fn translated(&self) -> Vec<IpAddr> {
+        let external = self
+            .addresses
+            .iter()
+            .filter(|(_, role)| *role == AddressRole::External);
+        let on_interface = |ip: &IpAddr| {
+            self.interfaces
+                .iter()
+                .flatten()
+                .any(|(_, ips)| ips.contains(ip))
+        };
+        external
+            .map(|(ip, _)| *ip)
+            .filter(|ip| !on_interface(ip))
+            .collect()
     }
 
     fn read_kubernetes(&mut self, node: &Object) {
@@ -212,6 +251,7 @@ impl Host {
 
     fn add_bgp(&mut self, text: Option<&str>) {
         self.add_text(text, AddressRole::Bgp);
+        self.bgp.extend(text.and_then(plain_address));
         let network = text.and_then(|t| t.trim().parse::<IpNet>().ok());
         self.networks.extend(network.map(|n| n.trunc()));
     }

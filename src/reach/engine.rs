@@ -198,13 +198,22 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     }
 
     /// Whether Felix polices packets of this family on the node at all. Packets end here when it
-    /// is not even running.
+    /// is not even running, or when nothing can be said of how it does.
     pub fn policed(&mut self, at: At<'_, '_>, packet: &Packet, flows: &mut Vec<Flow<S>>) -> bool {
-        if let Some(problem) = &at.node.settings.stopped {
-            let missing = Missing::FelixStopped {
-                node: at.node.name.clone(),
+        let node = &at.node.name;
+        let settings = &at.node.settings;
+        let stopped = settings
+            .stopped
+            .as_ref()
+            .map(|problem| Missing::FelixStopped {
+                node: node.clone(),
                 problem: problem.clone(),
-            };
+            });
+        let unreadable = settings.unreadable.map(|name| Missing::Setting {
+            node: node.clone(),
+            name,
+        });
+        if let Some(missing) = stopped.or(unreadable) {
             for flow in std::mem::take(flows) {
                 let reason = Reason::Missing(missing.clone());
                 let step = self.step(at, Effect::Unknown, reason);
@@ -215,7 +224,6 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         if !packet.is_ipv6() {
             return true;
         }
-        let node = &at.node.name;
         let policed = self
             .oracle
             .is(node, at.node.settings.ipv6, || Missing::Setting {

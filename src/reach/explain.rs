@@ -137,7 +137,7 @@ impl<'w> Way<'w, '_, '_> {
                 let node = self.named(&node)?;
                 let interface = match &self.connection.arrives_on {
                     Some(name) => Interface::Named(name.clone()),
-                    None => self.arrival(node, &packet)?,
+                    None => self.arrival(node, &packet, Some(ip))?,
                 };
                 let gate = self.gate(node, &interface, &packet);
                 let flow = Flow::new(One(Some(ip)));
@@ -237,7 +237,10 @@ impl<'w> Way<'w, '_, '_> {
         let node = self.named(name)?;
         let interface = match device {
             Some(device) => Interface::Named(device),
-            None => self.arrival(node, &packet)?,
+            None => {
+                let source = flows.first().and_then(|flow| flow.sources.0);
+                self.arrival(node, &packet, source)?
+            }
         };
         let gate = self.gate(node, &interface, &packet);
         self.arrive(node, &gate, packet, flows, dialled, hops)

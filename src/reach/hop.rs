@@ -125,9 +125,8 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         }
         // The test of the range stands before the rules for workloads' packets.
         if self.skips_as_node_port(at.node, packet) {
-            let step = self.step(at, Effect::Accept, Reason::IpvsNodePort);
-            flows.iter_mut().for_each(|f| f.steps.push(step.clone()));
-            return flows;
+            let accepts = at.node.settings.input.accepts();
+            return self.leave_to_kernel(at, flows, accepts, &Reason::IpvsNodePort { accepts });
         }
         if let Some(workload) = at.gate.workload {
             return self.workload_to_host(at, workload, packet, flows);
@@ -199,13 +198,10 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         flows: &mut Vec<Flow<S>>,
     ) -> Option<Vec<Flow<S>>> {
         let wireguard = at.node.is_wireguard(packet);
-        if !wireguard && !self.world.is_tunnel_packet(at.node, packet) {
+        if !wireguard && !self.world.is_tunnel_packet(at.node, packet, self.oracle) {
             return None;
         }
-        if at.gate.workload.is_some() && !wireguard {
-            // A workload's address is none of a node.
-        }
-        let known = &self.world.node_addresses;
+        let known = &self.world.tunnel_ends;
         let mut left = Vec::new();
         for flow in std::mem::take(flows) {
             let from_known = if wireguard {
@@ -234,22 +230,29 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         Some(left)
     }
 
-    /// In kube-proxy's IPVS mode the node-port range counts as forwarded.
+    /// In kube-proxy's IPVS mode Felix takes packets to the node-port range for forwarded ones and
+    /// leaves them to the rest of INPUT. eBPF mode has no such rule.
     fn skips_as_node_port(&mut self, node: &Node, packet: &Packet) -> bool {
-        let in_range = packet
-            .goes_to()
-            .is_some_and(|p| (30_000..=32_767).contains(&p))
-            && matches!(packet.transport(), Some(Transport::Tcp | Transport::Udp));
-        if !in_range {
+        let Some(port) = packet.goes_to() else {
+            return false;
+        };
+        if !matches!(packet.transport(), Some(Transport::Tcp | Transport::Udp)) {
             return false;
         }
+        let ranges = node.settings.node_ports.as_ref();
+        let listed = ranges.map(|r| r.iter().any(|(low, high)| (*low..=*high).contains(&port)));
         let mode = node.settings.proxy_mode;
-        !self
-            .oracle
-            .is(&node.name, mode.map(|m| m == ProxyMode::Rules), || {
-                Missing::ProxyMode {
-                    node: node.name.clone(),
-                }
+        if listed == Some(false) || mode == Some(ProxyMode::Rules) || node.is_bpf(self.oracle) {
+            return false;
+        }
+        let by_rules = mode.map(|m| m == ProxyMode::Rules);
+        let by_rules = self.oracle.is(&node.name, by_rules, || Missing::ProxyMode {
+            node: node.name.clone(),
+        });
+        !by_rules
+            && self.oracle.is(&node.name, listed, || Missing::Setting {
+                node: node.name.clone(),
+                name: "kubeNodePortRanges",
             })
     }
 
@@ -278,8 +281,8 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         if open.is_empty() {
             return left;
         }
-        let tunnel = self.world.is_tunnel_packet(at.node, packet)
-            && self.world.node_addresses.contains(packet.near);
+        let tunnel = self.world.tunnel_ends.contains(packet.near)
+            && self.world.is_tunnel_packet(at.node, packet, self.oracle);
         if tunnel || at.node.is_wireguard(packet) {
             let step = self.step(at, Effect::Accept, Reason::TunnelOfKnownNode);
             open.iter_mut().for_each(|f| f.steps.push(step.clone()));

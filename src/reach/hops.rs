@@ -4,6 +4,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 use super::engine::Flow;
 use super::explain::Way;
 use super::missing::Missing;
@@ -50,7 +52,7 @@ impl<'w> Way<'w, '_, '_> {
             let device = world.node(&on).and_then(|to| self.device(node, to, ip));
             return Next::Node { name: on, device };
         }
-        let owner = world.node_with(ip);
+        let owner = self.node_with(ip);
         let named = dialled.node.as_deref().filter(|_| ip == dialled.ip);
         let owner = owner.or_else(|| named.and_then(|n| world.node(n)));
         match owner {
@@ -167,11 +169,15 @@ impl<'w> Way<'w, '_, '_> {
             return Ok((interface, source));
         }
         let own: Vec<IpAddr> = node.underlay.iter().copied().filter(same_family).collect();
+        let shared = node.networks.iter().find(|net| net.contains(&ip));
         if let Some(source) = given {
-            return Ok((node.carrier(source), source));
+            let missing = Missing::DepartureInterface {
+                node: node.name.clone(),
+            };
+            let out = self.outer(node, source, shared, missing);
+            return Ok((out.unwrap_or_else(|| node.carrier(source)), source));
         }
         // Within a network that both are in, the address in that network is the source.
-        let shared = node.networks.iter().find(|net| net.contains(&ip));
         let near = shared.and_then(|net| own.iter().find(|own| net.contains(*own)));
         if let Some(source) = near {
             return Ok((node.carrier(*source), *source));
@@ -188,30 +194,62 @@ impl<'w> Way<'w, '_, '_> {
         }
     }
 
-    /// The interface that packets from outside or from other nodes come in by.
-    pub fn arrival(&mut self, node: &'w Node, packet: &Packet) -> Result<Interface, Missing> {
+    /// The interface that packets from outside or from other nodes come in by. A node takes
+    /// packets to any of its addresses on any of its interfaces, so without its routes that is
+    /// known only in a network that both ends are in.
+    pub fn arrival(
+        &mut self,
+        node: &'w Node,
+        packet: &Packet,
+        source: Option<IpAddr>,
+    ) -> Result<Interface, Missing> {
         if let Some(name) = &node.default_interface {
             return Ok(Interface::Named(name.clone()));
         }
-        if node.underlay.contains(&packet.near) {
-            return Ok(node.carrier(packet.near));
-        }
-        let known = node.has(packet.near) || self.world.workload_with(packet.near).is_some();
-        if !known {
-            return Ok(Interface::Carrying(packet.near));
-        }
-        // To a workload, or to a tunnel's address without the tunnel: by the node's own network.
-        let ipv6 = packet.is_ipv6();
-        let own = node.underlay.iter().copied();
-        let own: Vec<IpAddr> = own.filter(|ip| ip.is_ipv6() == ipv6).collect();
         let missing = Missing::ArrivalInterface {
             node: node.name.clone(),
         };
-        let chosen = self
-            .engine
-            .oracle
-            .choose(&node.name, missing.clone(), own.len());
-        own.get(chosen).map(|ip| node.carrier(*ip)).ok_or(missing)
+        let both = |net: &&IpNet| {
+            net.contains(&packet.near) && source.is_some_and(|source| net.contains(&source))
+        };
+        let shared = node.networks.iter().find(both);
+        self.outer(node, packet.near, shared, missing.clone())
+            .ok_or(missing)
+    }
+
+    /// The interface by which a node and others reach each other without a tunnel: one in the
+    /// network that they share, or else any; most likely the one that carries `ip`.
+    fn outer(
+        &mut self,
+        node: &Node,
+        ip: IpAddr,
+        shared: Option<&IpNet>,
+        missing: Missing,
+    ) -> Option<Interface> {
+        let mut possible = node.outer_interfaces(ip.is_ipv6());
+        let in_shared = |interface: &Interface| {
+            let ips = node.addresses_of(interface).unwrap_or_default();
+            ips.iter()
+                .any(|ip| shared.is_some_and(|net| net.contains(ip)))
+        };
+        if possible.iter().any(in_shared) {
+            possible.retain(in_shared);
+        }
+        let carrier = node.carrier(ip);
+        match possible.iter().position(|interface| *interface == carrier) {
+            Some(at) => possible.swap(0, at),
+            // An address that only others report, on whatever interface it is.
+            None if carrier == Interface::Carrying(ip)
+                && !node.has_tunnel(ip)
+                && self.world.workload_with(ip).is_none() =>
+            {
+                possible.insert(0, carrier);
+            }
+            None => {}
+        }
+        let oracle = &mut self.engine.oracle;
+        let chosen = oracle.choose(&node.name, missing, possible.len());
+        possible.into_iter().nth(chosen)
     }
 
     /// The source address behind the node: the node's own where it masquerades.
@@ -223,8 +261,7 @@ impl<'w> Way<'w, '_, '_> {
         flows: Vec<Flow<One>>,
         masquerade: bool,
     ) -> Result<Vec<Flow<One>>, Missing> {
-        let to_host = self.world.node_with(packet.near).is_some();
-        let spared = node.settings.nat_spares_hosts && to_host;
+        let spared = node.settings.nat_spares_hosts && self.node_with(packet.near).is_some();
         let mut left = Vec::new();
         for mut flow in flows {
             let One(Some(source)) = flow.sources else {

@@ -73,8 +73,13 @@ pub enum Missing {
         /// The list.
         direction: Direction,
     },
-    /// The interface by which packets for workloads come in from outside or from other nodes.
+    /// The interface by which packets come in from outside or from other nodes.
     ArrivalInterface {
+        /// The node.
+        node: String,
+    },
+    /// The interface by which packets with a given source leave.
+    DepartureInterface {
         /// The node.
         node: String,
     },
@@ -144,10 +149,12 @@ impl fmt::Display for Missing {
                 f,
                 "the {direction} failsafe list of {node} is set where it cannot be read"
             ),
-            Self::ArrivalInterface { node } => write!(
-                f,
-                "by which interface packets for its workloads reach {node} is not known"
-            ),
+            Self::ArrivalInterface { node } => {
+                write!(f, "by which interface packets reach {node} is not known")
+            }
+            Self::DepartureInterface { node } => {
+                write!(f, "by which interface packets leave {node} is not known")
+            }
             Self::Owner { address } => {
                 write!(
                     f,

@@ -25,7 +25,7 @@ pub(super) enum Client {
 
 impl Node {
     /// Addresses that servers of the node are dialled at: those of the default interface first.
-    fn listening(&self) -> Vec<IpAddr> {
+    pub fn listening(&self) -> Vec<IpAddr> {
         let default = self.default_interface.clone().map(Interface::Named);
         let first = default
             .and_then(|d| self.addresses_of(&d))
@@ -40,9 +40,21 @@ impl Node {
     }
 }
 
-impl Way<'_, '_, '_> {
+impl<'w> Way<'w, '_, '_> {
+    /// The node that has an address. Where only a host endpoint says so, it may be nobody's that
+    /// is known.
+    pub fn node_with(&mut self, ip: IpAddr) -> Option<&'w Node> {
+        let world = self.world;
+        world.node_with(ip).or_else(|| {
+            let node = world.node_claiming(ip)?;
+            let missing = Missing::Owner { address: ip };
+            let chosen = self.engine.oracle.choose(&node.name, missing, 2);
+            (chosen == 0).then_some(node)
+        })
+    }
+
     /// The client: who it is.
-    pub fn client(&self) -> Result<Client, Missing> {
+    pub fn client(&mut self) -> Result<Client, Missing> {
         let world = self.world;
         match &self.connection.from {
             Party::Node { name, address } => Ok(Client::Node {
@@ -64,7 +76,7 @@ impl Way<'_, '_, '_> {
                     }),
                 },
             },
-            Party::Address(ip) => Ok(match (world.node_with(*ip), world.workload_with(*ip)) {
+            Party::Address(ip) => Ok(match (self.node_with(*ip), world.workload_with(*ip)) {
                 (Some(node), _) => Client::Node {
                     name: node.name.clone(),
                     ip: Some(*ip),
@@ -151,9 +163,9 @@ impl Way<'_, '_, '_> {
     }
 
     /// The node by which a client outside the cluster comes in.
-    pub fn entry(&self, dialled: &Dialled) -> Result<String, Missing> {
+    pub fn entry(&mut self, dialled: &Dialled) -> Result<String, Missing> {
         let world = self.world;
-        if let Some(node) = world.node_with(dialled.ip) {
+        if let Some(node) = self.node_with(dialled.ip) {
             return Ok(node.name.clone());
         }
         if let Some(workload) = world

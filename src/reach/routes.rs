@@ -185,18 +185,19 @@ impl Routes {
         }
     }
 
-    /// Whether any traffic of a family is wrapped so.
-    pub fn uses(&self, encapsulation: Encapsulation, ipv6: bool) -> bool {
+    /// Whether any traffic of a family is wrapped so; `None` where the pools are not known.
+    pub fn uses(&self, encapsulation: Encapsulation, ipv6: bool) -> Option<bool> {
         if let Some(given) = self.given {
-            return given == encapsulation;
+            return Some(given == encapsulation);
         }
-        self.pools.iter().any(|pool| {
+        let used = self.pools.iter().any(|pool| {
             let used = match pool.mode {
                 Mode::Never => None,
                 Mode::Always(used) | Mode::CrossSubnet(used) => Some(used),
             };
             used == Some(encapsulation) && pool.cidr.addr().is_ipv6() == ipv6
-        })
+        });
+        self.pools_known.then_some(used)
     }
 
     fn pool_of(&self, ip: IpAddr) -> Option<&IpPool> {

@@ -30,7 +30,12 @@ pub(super) struct Settings {
     pub input: KernelPolicy,
     pub forward: KernelPolicy,
     pub proxy_mode: Option<ProxyMode>,
+    /// Ports that kube-proxy's IPVS mode forwards.
+    pub node_ports: Option<Vec<(u16, u16)>>,
     pub vxlan_port: u16,
+    /// Whether these tunnels are on or off whatever the pools say.
+    pub vxlan_enabled: Option<bool>,
+    pub ipip_enabled: Option<bool>,
     pub wireguard: [Option<u16>; 2],
     pub vxlan_from_workloads: bool,
     pub ipip_from_workloads: bool,
@@ -39,6 +44,8 @@ pub(super) struct Settings {
     pub nat_address: Option<IpAddr>,
     /// The pattern of interfaces that eBPF mode polices, where it is not the built-in one.
     pub bpf_pattern: Option<String>,
+    /// A setting that is made where it cannot be read, and whose values are too many to try.
+    pub unreadable: Option<&'static str>,
     /// Why Felix does not run.
     pub stopped: Option<String>,
 }
@@ -63,7 +70,7 @@ impl Settings {
 }
 
 /// Fields of FelixConfiguration that are read, spelled as there.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 18] = [
     "defaultEndpointToHostAction",
     "ipv6Support",
     "bpfEnabled",
@@ -72,6 +79,7 @@ const FIELDS: [&str; 17] = [
     "iptablesFilterAllowAction",
     "vxlanPort",
     "vxlanEnabled",
+    "ipipEnabled",
     "wireguardEnabled",
     "wireguardEnabledV6",
     "wireguardListeningPort",
@@ -81,6 +89,23 @@ const FIELDS: [&str; 17] = [
     "allowVXLANPacketsFromWorkloads",
     "allowIPIPPacketsFromWorkloads",
     "kubeNodePortRanges",
+];
+
+/// Fields of which not every value can be tried where they cannot be read.
+const UNTRIED: [&str; 13] = [
+    "vxlanEnabled",
+    "ipipEnabled",
+    "bpfDataIfacePattern",
+    "bpfL3IfacePattern",
+    "vxlanPort",
+    "wireguardEnabled",
+    "wireguardEnabledV6",
+    "wireguardListeningPort",
+    "wireguardListeningPortV6",
+    "natOutgoingExclusions",
+    "natOutgoingAddress",
+    "allowVXLANPacketsFromWorkloads",
+    "allowIPIPPacketsFromWorkloads",
 ];
 
 /// A value in one layer.
@@ -279,6 +304,12 @@ impl SettingsLayers {
             input: over.input_policy.unwrap_or_default(),
             forward: over.forward_policy.unwrap_or_default(),
             proxy_mode: over.proxy_mode.or(self.proxy_mode),
+            node_ports: match get("kubeNodePortRanges") {
+                Some(Given::Hidden) => None,
+                given => Some(node_ports(given)),
+            },
+            vxlan_enabled: text("vxlanEnabled").and_then(parse_bool),
+            ipip_enabled: text("ipipEnabled").and_then(parse_bool),
             vxlan_port: port("vxlanPort", 4789),
             wireguard: [
                 wireguard("wireguardEnabled", "wireguardListeningPort", 51820),
@@ -290,6 +321,9 @@ impl SettingsLayers {
                 .is_some_and(|t| t.eq_ignore_ascii_case("IPPoolsAndHostIPs")),
             nat_address: text("natOutgoingAddress").and_then(|t| t.parse().ok()),
             bpf_pattern: pattern.map(str::to_owned),
+            unreadable: UNTRIED
+                .into_iter()
+                .find(|field| get(field) == Some(&Given::Hidden)),
             stopped,
         }
     }
@@ -308,6 +342,7 @@ fn layer_of(configuration: &Object) -> Layer {
             (None, Some(Value::String(text))) => text.clone(),
             (None, Some(Value::Bool(value))) => value.to_string(),
             (None, Some(Value::Number(number))) => number.to_string(),
+            (None, Some(Value::Array(items))) => list_text(items),
             _ => continue,
         };
         if !text.is_empty() {
@@ -315,6 +350,28 @@ fn layer_of(configuration: &Object) -> Layer {
         }
     }
     layer
+}
+
+/// A list as the environment would have it.
+fn list_text(items: &[Value]) -> String {
+    let text = |item: &Value| match item {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    items.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// The ranges of node ports. Felix keeps its default where it cannot read what is given.
+fn node_ports(given: Option<&Given>) -> Vec<(u16, u16)> {
+    let range = |text: &str| {
+        let (first, last) = text.split_once(':').unwrap_or((text, text));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    };
+    let read = match given {
+        Some(Given::Text(text)) => text.split(',').map(range).collect(),
+        _ => None,
+    };
+    read.unwrap_or_else(|| vec![(30_000, 32_767)])
 }
 
 fn parse_bool(text: &str) -> Option<bool> {

@@ -206,8 +206,12 @@ pub enum Reason {
     Ipv6NotPoliced,
     /// In eBPF mode the interface carries no programs: its host endpoint is ignored.
     NotPolicedInterface,
-    /// In kube-proxy's IPVS mode, ports of the node-port range leave before normal host policy.
-    IpvsNodePort,
+    /// In kube-proxy's IPVS mode, ports of the node-port range leave before normal host policy, to
+    /// the rest of the kernel's INPUT chain.
+    IpvsNodePort {
+        /// Whether its policy accepts.
+        accepts: bool,
+    },
     /// Tunnel packets between nodes that Felix knows are accepted.
     TunnelOfKnownNode,
     /// Tunnel packets from elsewhere are dropped.
@@ -297,9 +301,11 @@ impl fmt::Display for Reason {
             Self::NotPolicedInterface => {
                 f.write_str("eBPF mode does not police this interface")
             }
-            Self::IpvsNodePort => {
-                f.write_str("kube-proxy in IPVS mode: the node-port range skips host policy")
-            }
+            Self::IpvsNodePort { accepts } => write!(
+                f,
+                "kube-proxy in IPVS mode: the node-port range skips host policy and is left to the kernel's INPUT policy, which {}",
+                accepts_or_drops(*accepts)
+            ),
             Self::TunnelOfUnknownNode => {
                 f.write_str("tunnel traffic from an address that is none of a known node")
             }

@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub interfaces: Option<BTreeMap<String, Vec<IpAddr>>>,
     /// Addresses of the node's own network.
     pub underlay: Vec<IpAddr>,
+    /// Addresses that others translate to the node's own: none of its interfaces has them.
+    translated: Vec<IpAddr>,
     /// Tunnel devices with their addresses.
     pub tunnels: Vec<(String, IpAddr)>,
     pub default_interface: Option<String>,
@@ -65,6 +67,7 @@ impl Node {
             name: name.to_owned(),
             interfaces: None,
             underlay: Vec::new(),
+            translated: host.map(Host::translated).unwrap_or_default(),
             tunnels: Vec::new(),
             default_interface: wires.and_then(|w| w.default_interface.clone()),
             networks: host.map(|h| h.networks.clone()).unwrap_or_default(),
@@ -121,6 +124,23 @@ impl Node {
     /// Whether an address is the node's own.
     pub fn has(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || self.addresses().any(|own| own == ip)
+    }
+
+    /// Whether an address is that of a tunnel's device.
+    pub fn has_tunnel(&self, ip: IpAddr) -> bool {
+        self.tunnels.iter().any(|(_, own)| *own == ip)
+    }
+
+    /// The interfaces by which others may reach the node in a family: those with an address that
+    /// are neither loopback nor tunnels. Where none are reported each own address may be on one of
+    /// its own.
+    pub fn outer_interfaces(&self, ipv6: bool) -> Vec<Interface> {
+        let of_family = |ip: &&IpAddr| ip.is_ipv6() == ipv6 && !self.translated.contains(ip);
+        let carriers = self.underlay.iter().filter(of_family);
+        let mut found: Vec<Interface> = carriers.map(|ip| self.carrier(*ip)).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// The interface that carries an address of the node.

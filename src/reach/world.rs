@@ -43,7 +43,10 @@ pub struct World {
     host_pods: HashMap<(String, String), String>,
     nodes: BTreeMap<String, Node>,
     node_of: HashMap<IpAddr, String>,
-    pub(super) node_addresses: Addresses,
+    /// Addresses that host endpoints expect of nodes which may have more than they report.
+    claims: HashMap<IpAddr, String>,
+    /// Where tunnels between nodes end.
+    pub(super) tunnel_ends: Addresses,
     pub(super) routes: Routes,
     /// A policy of a kind that is not evaluated here, if there is one.
     pub(super) unread_policy: Option<ObjectId>,
@@ -118,7 +121,8 @@ impl World {
             host_pods: HashMap::new(),
             nodes: BTreeMap::new(),
             node_of: HashMap::new(),
-            node_addresses: Addresses::none(),
+            claims: HashMap::new(),
+            tunnel_ends: Addresses::none(),
             routes: Routes::read(snapshot, topology),
             unread_policy: snapshot
                 .of(Kind::ClusterNetworkPolicy)
@@ -146,6 +150,7 @@ impl World {
         let names: BTreeSet<String> = names.chain(named).cloned().collect();
         let by_node = wires::by_node(&self.hosts);
         let no_labels = BTreeMap::new();
+        let mut tunnel_ends: Vec<IpAddr> = Vec::new();
         for name in &names {
             let host = hosts.get(name);
             let labels = host.map_or(&no_labels, |h| &h.labels);
@@ -155,28 +160,40 @@ impl World {
                 node.specific.clone_from(specific);
                 node.wildcard = *wildcard;
             }
+            for ipv6 in [false, true] {
+                let main = host.and_then(|h| h.main_address(ipv6));
+                let listening = || node.listening().into_iter().find(|ip| ip.is_ipv6() == ipv6);
+                tunnel_ends.extend(main.or_else(listening));
+            }
             for ip in node.addresses() {
                 self.node_of.entry(ip).or_insert_with(|| name.clone());
             }
             self.nodes.insert(name.clone(), node);
         }
-        // An address that no node reports but a host endpoint expects is a node's, by the word of
-        // whoever wrote the endpoint; which interface carries it stays open. Such a word counts
-        // for nothing against a workload's address, nor where the interfaces are known.
+        // An address that no node reports but a host endpoint expects may be its node's, if that
+        // does not report its interfaces; which interface carries it stays open. Of a node that
+        // nothing else describes it is taken for true. Such a word counts for nothing against a
+        // workload's address.
         let of_workloads = self.workloads.iter().flat_map(|w| &w.addresses);
         let of_workloads: BTreeSet<IpAddr> = of_workloads.copied().collect();
-        for endpoint in self.hosts.iter().filter(|_| partial) {
+        for endpoint in &self.hosts {
             let node = self.nodes.get(&endpoint.node);
-            if node.is_some_and(|n| n.interfaces.is_some()) {
+            if node.is_none_or(|n| n.interfaces.is_some()) {
                 continue;
             }
-            let free = |ip: &&IpAddr| !of_workloads.contains(*ip);
+            let described = hosts.contains_key(&endpoint.node);
+            let free = |ip: &&IpAddr| !of_workloads.contains(*ip) && !ip.is_loopback();
             for ip in endpoint.addresses.iter().filter(free) {
                 let node = || endpoint.node.clone();
-                self.node_of.entry(*ip).or_insert_with(node);
+                if described {
+                    self.claims.entry(*ip).or_insert_with(node);
+                } else {
+                    tunnel_ends.push(*ip);
+                    self.node_of.entry(*ip).or_insert_with(node);
+                }
             }
         }
-        self.node_addresses = Addresses::of_hosts(self.node_of.keys().copied());
+        self.tunnel_ends = Addresses::of_hosts(tunnel_ends.into_iter());
     }
 
     fn add_workloads(&mut self, snapshot: &Snapshot) {
@@ -245,6 +262,11 @@ impl World {
         self.nodes.get(self.node_of.get(&ip)?)
     }
 
+    /// The node that may have an address, by the word of a host endpoint alone.
+    pub(super) fn node_claiming(&self, ip: IpAddr) -> Option<&Node> {
+        self.nodes.get(self.claims.get(&ip)?)
+    }
+
     pub(super) fn tier(&self, at: usize) -> Option<&Tier> {
         self.tiers.get(at)
     }
@@ -297,14 +319,33 @@ impl World {
     }
 
     /// Whether a packet is one of a tunnel that Felix knows (IPIP or VXLAN, where it is enabled).
-    pub(super) fn is_tunnel_packet(&self, node: &Node, packet: &Packet) -> bool {
-        let vxlan = packet.transport() == Some(Transport::Udp)
+    pub(super) fn is_tunnel_packet(
+        &self,
+        node: &Node,
+        packet: &Packet,
+        oracle: &mut Oracle,
+    ) -> bool {
+        let ipv6 = packet.is_ipv6();
+        let (encapsulation, enabled, name) = if packet.transport() == Some(Transport::Udp)
             && packet.goes_to() == Some(node.settings.vxlan_port)
-            && self.routes.uses(Encapsulation::Vxlan, packet.is_ipv6());
-        let ipip = packet.protocol == Protocol::number(4)
-            && !packet.is_ipv6()
-            && self.routes.uses(Encapsulation::IpIp, false);
-        vxlan || ipip
+        {
+            let enabled = node.settings.vxlan_enabled.filter(|_| !ipv6);
+            (Encapsulation::Vxlan, enabled, "vxlanEnabled")
+        } else if packet.protocol == Protocol::number(4) && !ipv6 {
+            (
+                Encapsulation::IpIp,
+                node.settings.ipip_enabled,
+                "ipipEnabled",
+            )
+        } else {
+            return false;
+        };
+        // Felix enables what the pools use, unless its configuration says otherwise.
+        let enabled = enabled.or_else(|| self.routes.uses(encapsulation, ipv6));
+        oracle.is(&node.name, enabled, || Missing::Setting {
+            node: node.name.clone(),
+            name,
+        })
     }
 
     /// Who governs an interface of a node.

@@ -54,7 +54,8 @@ pub fn topology(case: &Case) -> Topology {
     let nodes = wires.nodes.iter().map(|node| {
         let wires = NodeWires {
             interfaces: node.interfaces.clone(),
-            default_interface: Some(node.default_interface().to_owned()),
+            default_interface: (!node.has_unknown_route())
+                .then(|| node.default_interface().to_owned()),
         };
         (node.name.clone(), wires)
     });

@@ -32,6 +32,7 @@ fn name(reason: &Reason) -> String {
         }
         Reason::NoEndpoint { kernel, accepts } => format!("NoEndpoint {kernel} {accepts}"),
         Reason::EndpointToHost { action, .. } => format!("EndpointToHost {action}"),
+        Reason::IpvsNodePort { accepts } => format!("IpvsNodePort {accepts}"),
         Reason::ForwardPolicy { accepts } => format!("ForwardPolicy {accepts}"),
         Reason::Missing(missing) => format!("Missing {}", variant(&format!("{missing:?}"))),
         _ => variant(&shown),

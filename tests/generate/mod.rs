@@ -67,6 +67,7 @@ pub fn case(seed: u64) -> Case {
     cluster.settings();
     cluster.nat();
     let queries = cluster.queries();
+    cluster.routes(&queries);
     Case {
         name: format!("seed-{seed}"),
         title: String::new(),

@@ -23,6 +23,23 @@ impl Cluster<'_> {
         queries
     }
 
+    /// Now and then leaves open by which interface the default route of a node goes, where no
+    /// question leaves it to the route which address is meant.
+    pub(super) fn routes(&mut self, queries: &[Query]) {
+        let tunnelled = |q: &Query| q.protocol == "4" || q.port == Some(4789);
+        if queries.iter().any(tunnelled) {
+            return;
+        }
+        for at in 0..self.wires.nodes.len() {
+            let node = &self.wires.nodes[at];
+            let dialled = |q: &Query| q.to.ip.is_none() && q.to.node.as_ref() == Some(&node.name);
+            let several = node.interfaces.contains_key("eth1");
+            if several && !queries.iter().any(dialled) && self.rng.chance(30) {
+                self.wires.nodes[at].default_interface = Some("unknown".to_owned());
+            }
+        }
+    }
+
     fn query(&mut self) -> Option<Query> {
         let ipv6 = self.rng.chance(25);
         let from = self.client(ipv6)?;

@@ -32,6 +32,14 @@ impl Cluster<'_> {
                 spec["allowVXLANPacketsFromWorkloads"] = json!(true);
                 spec["allowIPIPPacketsFromWorkloads"] = json!(true);
             }
+            if self.rng.chance(20) {
+                let ranges = [
+                    json!(["30000:31000", 8080]),
+                    json!([443]),
+                    json!(["1:65535"]),
+                ];
+                spec["kubeNodePortRanges"] = self.rng.pick(&ranges).clone();
+            }
             self.configuration("default", spec);
         }
         if self.rng.chance(15) {

@@ -38,7 +38,10 @@ impl Cluster<'_> {
                 interfaces.insert("eth0".to_owned(), eth0);
             }
             if self.rng.chance(35) {
-                let eth1 = vec![ip(&format!("198.51.100.{}", 10 + number))];
+                let mut eth1 = vec![ip(&format!("198.51.100.{}", 10 + number))];
+                if interfaces.values().any(|ips: &Vec<IpAddr>| ips.len() > 1) {
+                    eth1.push(ip(&format!("2001:db8:1::{}", 10 + number)));
+                }
                 interfaces.insert("eth1".to_owned(), eth1);
             }
             if let Some(device) = self.wires.tunnel(false) {

@@ -25,7 +25,42 @@ enum Who {
 impl Naive {
     /// Answers a question. A value that is not given is tried in all ways that rules tell apart.
     pub fn decide(&self, query: &Query) -> Decision {
-        self.either_way(|naive| naive.decide_so(query))
+        self.by_each_route(&|naive| naive.either_way(|naive| naive.decide_so(query)))
+    }
+
+    /// Answers for every interface by which default routes may go, where that is not known.
+    fn by_each_route(&self, answer: &dyn Fn(&Self) -> Decision) -> Decision {
+        let mut nodes = self.wires.nodes.iter();
+        let Some(at) = nodes.position(super::case::Node::has_unknown_route) else {
+            return answer(self);
+        };
+        let node = &self.wires.nodes[at];
+        let outer = node.interfaces.keys().filter(|name| name.starts_with('e'));
+        let mut decisions = outer.map(|interface| {
+            let mut other = self.clone();
+            other.wires.nodes[at].default_interface = Some(interface.clone());
+            other.by_each_route(answer)
+        });
+        let first = decisions.next().expect("a node has an interface");
+        let rest: Vec<Decision> = decisions.collect();
+        if rest.iter().all(|d| d.verdict == first.verdict) && first.verdict != Verdict::Unproven {
+            return first;
+        }
+        let node = || node.name.clone();
+        let mut missing = match rest.iter().all(|d| *d == first) {
+            true => Vec::new(),
+            false => vec![
+                Missing::ArrivalInterface { node: node() },
+                Missing::DepartureInterface { node: node() },
+                Missing::SourceAddress { node: node() },
+            ],
+        };
+        let steps = rest.iter().chain([&first]).flat_map(|d| &d.steps);
+        missing.extend(steps.filter_map(|step| match &step.reason {
+            Reason::Missing(missing) => Some(missing.clone()),
+            _ => None,
+        }));
+        unknown(missing)
     }
 
     /// Answers twice where it is not certain whether eBPF mode polices UDP on loopback.

@@ -146,6 +146,11 @@ impl Wires {
 }
 
 impl Node {
+    /// Whether it is not known by which interface the default route goes.
+    pub fn has_unknown_route(&self) -> bool {
+        self.default_interface.as_deref() == Some("unknown")
+    }
+
     pub fn default_interface(&self) -> &str {
         self.default_interface.as_deref().unwrap_or("eth0")
     }

@@ -180,11 +180,22 @@ impl Naive {
     }
 
     /// Whether kube-proxy's IPVS mode makes Felix take a packet to a local port for forwarded.
-    pub fn takes_node_port_as_forwarded(&self, packet: &Packet) -> bool {
+    pub fn takes_node_port_as_forwarded(&self, node: &Node, packet: &Packet) -> bool {
         let mode = self.felix.overrides.get("kubeProxyMode");
+        let ranges = self.felix.text(&node.name, "kubeNodePortRanges").flatten();
+        let ranges = ranges.unwrap_or_else(|| "30000:32767".to_owned());
+        let within = |port: u16| {
+            let ranges = ranges.replace(['[', ']', '"'], "");
+            ranges.split(',').any(|range| {
+                let mut ends = range.split(':').map(|n| n.parse::<u16>().expect("a port"));
+                let first = ends.next().expect("a port");
+                (first..=ends.next().unwrap_or(first)).contains(&port)
+            })
+        };
         mode.and_then(|m| m.as_str()) == Some("ipvs")
+            && !self.bpf(&node.name)
             && [TCP, UDP].contains(&packet.protocol)
-            && packet.port.is_some_and(|p| (30_000..=32_767).contains(&p))
+            && packet.port.is_some_and(within)
     }
 
     /// Whether Felix runs in eBPF mode on a node.

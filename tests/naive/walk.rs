@@ -377,8 +377,8 @@ impl<'a> Walk<'a> {
             return self.note(node, arrived_on, known, reason);
         }
         let accepts = naive.kernel_accepts("hostInputPolicy");
-        if naive.takes_node_port_as_forwarded(packet) {
-            return self.note(node, arrived_on, accepts, Reason::IpvsNodePort);
+        if naive.takes_node_port_as_forwarded(node, packet) {
+            return self.note(node, arrived_on, accepts, Reason::IpvsNodePort { accepts });
         }
         if let Some(workload) = workload {
             if is_neighbour_discovery(packet) {

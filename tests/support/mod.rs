@@ -130,7 +130,10 @@ fn topology(file: &Value, objects: &mut Vec<Value>) -> Topology {
                 .iter()
                 .map(|(n, ips)| (n.clone(), addresses(ips)))
                 .collect(),
-            default_interface: Some(node["defaultInterface"].as_str().unwrap_or("eth0").into()),
+            default_interface: match node["defaultInterface"].as_str() {
+                Some("unknown") => None,
+                given => Some(given.unwrap_or("eth0").to_owned()),
+            },
         };
         nodes.insert(node["name"].as_str().unwrap().to_owned(), wires);
     }

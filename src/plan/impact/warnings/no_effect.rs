@@ -115,7 +115,7 @@ fn warning(
             format!("Felix runs without IPv6 support: over IPv6 `{name}` stays open to everybody"),
         )
         .hint("set `ipv6Support: true` (or FELIX_IPV6SUPPORT), or let the server listen on IPv4 only"),
-        Reason::IpvsNodePort => about(
+        Reason::IpvsNodePort { .. } => about(
             "ipvs",
             format!("kube-proxy runs in IPVS mode: {ports} is in the node-port range, which skips host policy, so `{name}` stays open"),
         )
