@@ -7,6 +7,7 @@ pub mod apply;
 pub mod calico;
 pub mod cli;
 pub mod plan;
+pub mod plugin;
 pub mod reach;
 pub mod recipe;
 pub mod selector;

@@ -29,7 +29,7 @@ pub struct Global {
     pub config: Option<PathBuf>,
 
     /// Context of the kubeconfig to use instead of the current one
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, value_name = "CONTEXT")]
     pub context: Option<String>,
 
     /// Kubeconfig to use instead of `KUBECONFIG` or the one in the home folder

@@ -4,6 +4,7 @@ use super::exit::Exit;
 use crate::calico::names::ServerNameError;
 use crate::calico::net::NetError;
 use crate::calico::port::PortError;
+use crate::plugin::links::LinkError;
 use crate::recipe::{RecipeError, RecipeErrorKind};
 use crate::selector::ParseError;
 use crate::store::{StoreError, StoreErrorKind};
@@ -100,6 +101,18 @@ impl From<RecipeError> for CliError {
             detail: error.detail,
             hint: error.hint,
             conflict: false,
+        }
+    }
+}
+
+impl From<LinkError> for CliError {
+    fn from(error: LinkError) -> Self {
+        let shown = Self::new(Exit::Failed, error.to_string());
+        match error {
+            LinkError::Foreign(_) => shown.hint(
+                "move it away, leave its link out with `--only`, or name a folder with `--dir`",
+            ),
+            LinkError::Io { .. } => shown.hint("`--dir` names another folder"),
         }
     }
 }

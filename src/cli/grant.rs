@@ -67,7 +67,7 @@ struct ClientArgs {
     nets: Vec<String>,
 
     /// A GlobalNetworkSet that is there (repeatable)
-    #[arg(long = "net-set", value_name = "NAME")]
+    #[arg(long = "net-set", value_name = "SET")]
     net_sets: Vec<String>,
 }
 

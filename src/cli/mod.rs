@@ -1,7 +1,7 @@
 //! The command line: arguments to intents, plans to text, failures to exit codes.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -9,12 +9,14 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 pub mod apply;
 pub mod args;
 pub mod check;
+pub mod complete;
 pub mod completion;
 pub mod error;
 pub mod execute;
 pub mod exit;
 pub mod explain;
 pub mod grant;
+pub mod plugin;
 pub mod prove;
 pub mod prune;
 pub mod remove;
@@ -33,6 +35,8 @@ use exit::Exit;
 use ui::Ui;
 use write::Order;
 
+use crate::plugin::called::{Called, PROGRAM};
+use crate::plugin::dispatch::Call;
 use crate::store::any::AnyStore;
 use crate::store::config::{self, Options};
 use crate::store::manifests::Manifests;
@@ -88,23 +92,49 @@ enum Command {
     Explain(explain::ExplainArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
+    Plugin(plugin::PluginArgs),
+}
+
+/// The whole command line as help, manual and completion know it, by the name that it is called by.
+///
+/// Examples are written for the bare program; see [`Called::name_commands`].
+#[must_use]
+pub fn command(called: Called) -> clap::Command {
+    by_name(Cli::command(), called).bin_name(called.words())
+}
+
+fn by_name(mut command: clap::Command, called: Called) -> clap::Command {
+    let examples = command.get_after_help().map(ToString::to_string);
+    if let Some(examples) = examples {
+        command = command.after_help(called.name_commands(&examples));
+    }
+    command.mut_subcommands(|inner| by_name(inner, called))
 }
 
 /// Runs the command line; everything that happens comes back as the exit code.
 #[must_use]
-pub fn run(arguments: Vec<OsString>) -> Exit {
-    let called = called_as(arguments.first());
-    let mut command = Cli::command().bin_name(called);
+pub fn run(call: Call) -> Exit {
+    let Call {
+        called,
+        completing,
+        arguments,
+    } = call;
+    if let Some((explained, words)) = complete::asked(completing, &arguments) {
+        let answer = complete::answer(called, explained, words);
+        let printed = Ui::new(ui::Color::Never, true, called).result(&answer);
+        return printed.map_or(Exit::Failed, |()| Exit::Ok);
+    }
+    let mut command = command(called);
+    let line = std::iter::once(PROGRAM.into()).chain(arguments.iter().cloned());
     let parsed = command
-        .try_get_matches_from_mut(&arguments)
+        .try_get_matches_from_mut(line)
         .and_then(|matches| Cli::from_arg_matches(&matches));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error),
     };
-    let ui = Ui::new(cli.global.color, cli.global.quiet);
-    let words = arguments.get(1..).unwrap_or_default();
-    match execute(cli, words, ui) {
+    let ui = Ui::new(cli.global.color, cli.global.quiet, called);
+    match execute(cli, &arguments, ui) {
         Ok(exit) => exit,
         Err(error) => {
             ui.error(&error);
@@ -113,18 +143,11 @@ pub fn run(arguments: Vec<OsString>) -> Exit {
     }
 }
 
-/// The words by which people call the tool, for help: kubectl's and calicoctl's plugin names are
-/// files with dashes, but are typed with blanks.
-fn called_as(program: Option<&OsString>) -> &'static str {
-    let name = program.map(PathBuf::from);
-    let name = name
-        .as_deref()
-        .and_then(Path::file_stem)
-        .and_then(|n| n.to_str());
-    match name {
-        Some("kubectl-calico-protect" | "kubectl-calico_protect") => "kubectl calico protect",
-        _ => "calicoctl-protect",
-    }
+/// Shows what went wrong before there was a command.
+pub fn say_error(message: String, hint: Option<&str>) {
+    let error = CliError::new(Exit::Failed, message);
+    let error = hint.into_iter().fold(error, CliError::hint);
+    Ui::new(ui::Color::Auto, false, Called::Calicoctl).error(&error);
 }
 
 fn wrong_usage(error: &clap::Error) -> Exit {
@@ -146,6 +169,7 @@ fn execute(cli: Cli, words: &[OsString], ui: Ui) -> Result<Exit, CliError> {
         Command::Explain(args) => block_on(args.run(&global, ui)),
         Command::Version(args) => args.run(ui),
         Command::Completion(args) => args.run(ui),
+        Command::Plugin(args) => args.run(ui),
         _ => {
             let (order, writing) = command.order()?;
             block_on(write::carry_out(&order, words, &global, writing, ui))
@@ -171,7 +195,7 @@ impl Command {
 impl Cli {
     /// The order that the words of a saved plan mean, and the file that new objects go into.
     fn order_of(words: &[String]) -> Result<(Order, Option<PathBuf>), CliError> {
-        let words = std::iter::once("calicoctl-protect").chain(words.iter().map(String::as_str));
+        let words = std::iter::once(PROGRAM).chain(words.iter().map(String::as_str));
         let unknown = |why: &dyn std::fmt::Display| {
             let why = why.to_string();
             let line = why.lines().next().unwrap_or_default();

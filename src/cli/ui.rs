@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Effects, Style};
 
 use super::error::CliError;
+use crate::plugin::called::Called;
 
 /// Red, for errors and what goes away.
 pub const RED: Style = AnsiColor::Red.on_default();
@@ -33,19 +34,20 @@ pub enum Color {
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
     quiet: bool,
+    called: Called,
 }
 
 impl Ui {
     /// Sets colours up for the whole process.
     #[must_use]
-    pub fn new(color: Color, quiet: bool) -> Self {
+    pub fn new(color: Color, quiet: bool, called: Called) -> Self {
         let choice = match color {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::Always,
             Color::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
-        Self { quiet }
+        Self { quiet, called }
     }
 
     /// Writes the result. A reader that went away is no error.
@@ -64,10 +66,17 @@ impl Ui {
         }
     }
 
-    /// Says something beside the result, unless asked to be quiet.
+    /// The name that the tool was called by.
+    #[must_use]
+    pub const fn called(self) -> Called {
+        self.called
+    }
+
+    /// Says something beside the result, unless asked to be quiet. Commands are shown by the name
+    /// that the tool was called by ([`Called::name_commands`]).
     pub fn say(self, text: &str) {
         if !self.quiet {
-            Self::to_stderr(text);
+            Self::to_stderr(&self.called.name_commands(text));
         }
     }
 
@@ -84,7 +93,8 @@ impl Ui {
             text.push_str(&clean(line));
         }
         if let Some(hint) = &error.hint {
-            text.push_str(&format!("\n{CYAN}hint:{CYAN:#} {}", clean(hint)));
+            let hint = self.called.name_commands(&clean(hint));
+            text.push_str(&format!("\n{CYAN}hint:{CYAN:#} {hint}"));
         }
         Self::to_stderr(&text);
     }

@@ -15,6 +15,7 @@ use crate::plan::proof::{Proof, prove};
 use crate::plan::reading::Question;
 use crate::plan::saved::{self, Parts, SavedPlan, Waivers};
 use crate::plan::{Course, Plan, report};
+use crate::plugin::called::{CALICOCTL, Called};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
 use crate::store::Store;
 
@@ -308,7 +309,14 @@ fn say_notes(notes: &[Note], ui: Ui) {
 /// When the answer is no, or nobody can be asked.
 pub fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
     if !ui.can_ask() {
-        let command: Vec<String> = std::env::args().map(|word| quoted(&word)).collect();
+        // As it was typed: through the dispatcher, `protect` is one of the words.
+        let mut words = std::env::args().map(|word| quoted(&word));
+        let program = words.next().map(|path| match ui.called() {
+            Called::Bare => path,
+            Called::Calicoctl => CALICOCTL.to_owned(),
+            called => called.words().to_owned(),
+        });
+        let command: Vec<String> = program.into_iter().chain(words).collect();
         return Err(
             CliError::usage("there is no terminal to ask on, and `--yes` is not given").hint(
                 format!(

@@ -40,6 +40,20 @@ pub(super) async fn resolve(settings: &KubernetesConfig) -> Result<Target, Store
     Ok(target)
 }
 
+/// The contexts that the kubeconfig names; none where it cannot be read.
+pub fn contexts(settings: &KubernetesConfig) -> Vec<String> {
+    let merged = match &settings.kubeconfig {
+        Kubeconfig::InCluster => None,
+        Kubeconfig::Home(path) => read(path).ok(),
+        Kubeconfig::Files(paths) => read_all(paths).ok(),
+        Kubeconfig::Inline(text) => kube::config::Kubeconfig::from_yaml(text.expose()).ok(),
+    };
+    let contexts = merged
+        .into_iter()
+        .flat_map(|kubeconfig| kubeconfig.contexts);
+    contexts.map(|context| context.name).collect()
+}
+
 /// Several files as kubectl merges them: those that do not exist are left out, unless there is
 /// only one.
 fn read_all(paths: &[std::path::PathBuf]) -> Result<kube::config::Kubeconfig, StoreError> {

@@ -31,6 +31,7 @@ use super::config::KubernetesConfig;
 use super::{Store, StoreError, Wanted, Write};
 use crate::calico::{Kind, ObjectId, Snapshot};
 
+pub use kubeconfig::contexts;
 pub use limits::Limits;
 
 /// How often reading begins anew because the server has forgotten the moment it was to be of.

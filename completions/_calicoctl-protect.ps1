@@ -1,0 +1,42 @@
+# Completion for PowerShell: of calicoctl-protect, and of `calicoctl protect`.
+# It asks the program, which knows the servers, nodes and namespaces of the cluster.
+
+$calicoctlProtectAsk = {
+    param($wordToComplete, $commandAst, $cursorPosition)
+
+    $before = @($commandAst.CommandElements | Where-Object {
+            $_.Extent.EndOffset -le $cursorPosition
+        } | ForEach-Object {
+            if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value } else { $_.Extent.Text }
+        })
+    $program = $before[0]
+    $words = @($before | Select-Object -Skip 1)
+    # The word at the cursor is the last; behind a blank it is an empty one.
+    if ($wordToComplete -ne '' -and $words.Count -gt 0) {
+        $words = @($words | Select-Object -SkipLast 1)
+    }
+    if ((Split-Path -Leaf $program) -match '^calicoctl(\.exe)?$' -and $words -notcontains 'protect') {
+        if ($words.Count -eq 0 -and 'protect'.StartsWith($wordToComplete)) {
+            [System.Management.Automation.CompletionResult]::new('protect', 'protect', 'ParameterValue', "protect Calico's own communications")
+        }
+        return
+    }
+    $last = $wordToComplete
+    # Before version 7.3, empty arguments are not handed on unless they are quoted.
+    if ($last -eq '' -and $PSVersionTable.PSVersion -lt [version]'7.3.0') {
+        $last = '""'
+    }
+    & $program __complete @words $last 2>$null | Where-Object { $_ -notmatch '^:\d+$' } | ForEach-Object {
+        $value, $help = $_ -split "`t", 2
+        if (-not $help) {
+            $help = $value
+        }
+        $shown = $value
+        if ($value -match '[\s''"*`$;&|()]') {
+            $value = "'" + $value.Replace("'", "''") + "'"
+        }
+        [System.Management.Automation.CompletionResult]::new($value, $shown, 'ParameterValue', $help)
+    }
+}
+
+Register-ArgumentCompleter -Native -CommandName 'calicoctl-protect', 'calicoctl' -ScriptBlock $calicoctlProtectAsk
