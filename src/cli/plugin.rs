@@ -10,7 +10,6 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::show::counted;
 use super::ui::Ui;
-use crate::calico::yaml::to_yaml;
 use crate::plugin::links::{Audience, Finding, LINKS, LinkFolder, State, Step};
 use crate::plugin::search::SearchPath;
 
@@ -190,7 +189,7 @@ impl ListArgs {
         let states = LINKS.map(|link| (link, folder.state(link)));
         let value = || {
             json!({
-                "format_version": super::show::FORMAT_VERSION,
+                "format_version": crate::plan::report::FORMAT_VERSION,
                 "folder": folder.folder,
                 "onPath": path.place_of(&folder.folder).is_some(),
                 "program": folder.target.path,
@@ -219,8 +218,7 @@ impl ListArgs {
         };
         ui.result(&match self.output {
             Format::Text => states.iter().map(row).collect(),
-            Format::Json => format!("{:#}\n", value()),
-            Format::Yaml => to_yaml(&value()),
+            format => format.document(&value()),
         })?;
         say_findings(&folder.findings(&path, only), ui);
         Ok(Exit::Ok)
