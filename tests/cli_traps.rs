@@ -273,7 +273,7 @@ fn pods_behind_nat_are_warned_about() {
     ];
     let cluster = Cluster::example();
     cluster.refused(0, &grant).says_all(&[
-        "note: Deployment/monitoring/prometheus makes its pods anew: their template changes",
+        "note: rollout restart: Deployment/monitoring/prometheus makes its pods (1 pod) anew, some at a time",
         "warning: pods `monitoring/app == \"prometheus\"` leave a pool with `natOutgoing`: a server in the host's network sees the address of their node, and the label does nothing there",
         "hint: let their nodes in instead: `--node NAME`",
         "dry run: nothing was written",
@@ -291,7 +291,7 @@ fn labels_go_where_they_hold() {
     cluster.write("workloads.yaml", WORKLOADS);
     cluster.refused(1, &["grant", "etcd", "--workload", "shop/app == \"lost\""]).says_all(&[
         "error: Pod/shop/lost-1 is controlled by ReplicaSet/lost, which is not here",
-        "hint: a label on the pod itself is lost when the pod is made anew: add the controller's object, or label its pod template by hand",
+        "hint: a label on the pod itself is lost when the pod is made anew: add the controller's object, or label its pod template by hand; `--pods-only` labels the pods that run, until they are made anew",
     ]);
     cluster.refused(1, &["grant", "etcd", "--workload", "shop/app == \"agent\""]).says_all(&[
         "error: pods of DaemonSet/shop/agent use their host's network: labels on them count for nothing",

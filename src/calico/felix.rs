@@ -359,8 +359,8 @@ pub struct FailsafeLayers {
     default: Lists,
     /// What could override a list but cannot be seen.
     pub unseen: Vec<String>,
-    /// The lists that something in [`Self::unseen`] overrides.
-    hidden: Vec<Direction>,
+    /// The lists that a layer overrides whose value cannot be read.
+    hidden: Vec<(Direction, FailsafeSource)>,
     /// Layers that stop Felix. It validates every layer, also one that is overridden.
     pub fatal: Vec<LayerError>,
 }
@@ -534,6 +534,13 @@ impl FailsafeLayers {
                 for direction in Direction::BOTH {
                     self.read_variable(snapshot, workload, container, direction);
                 }
+                let unread = unread_sources(snapshot, workload, container);
+                self.unseen.extend(unread.map(|source| {
+                    format!(
+                        "environment of {} from {source}: it cannot be read here",
+                        workload.id()
+                    )
+                }));
             }
         }
     }
@@ -565,7 +572,7 @@ impl FailsafeLayers {
             None => {
                 self.unseen
                     .push(format!("{source}: its value cannot be read here"));
-                self.hidden.push(direction);
+                self.hidden.push((direction, source));
             }
         }
     }
@@ -573,7 +580,16 @@ impl FailsafeLayers {
     /// Whether a list is overridden by something whose value cannot be read.
     #[must_use]
     pub fn is_hidden(&self, direction: Direction) -> bool {
-        self.hidden.contains(&direction)
+        self.hidden_source(direction).is_some()
+    }
+
+    /// The layer that overrides a list with a value that cannot be read.
+    #[must_use]
+    pub fn hidden_source(&self, direction: Direction) -> Option<&FailsafeSource> {
+        let mut hidden = self.hidden.iter();
+        hidden
+            .find(|(of, _)| *of == direction)
+            .map(|(_, source)| source)
     }
 }
 
@@ -674,6 +690,30 @@ pub fn variable(
         });
     }
     found
+}
+
+/// What a container's whole environment is taken from and cannot be read here: Secrets, and
+/// ConfigMaps that are not there though the container does not start without them.
+fn unread_sources<'c>(
+    snapshot: &'c Snapshot,
+    workload: &'c Object,
+    container: &'c Value,
+) -> impl Iterator<Item = String> + 'c {
+    let namespace = workload.id().namespace.as_deref().unwrap_or_default();
+    let sources = container.get("envFrom").and_then(Value::as_array);
+    sources.into_iter().flatten().filter_map(move |source| {
+        let named = |field: &str| {
+            let reference = source.get(field)?;
+            let optional = reference.get("optional") == Some(&Value::Bool(true));
+            Some((reference.get("name")?.as_str()?, optional))
+        };
+        if let Some((name, _)) = named("secretRef") {
+            return Some(format!("Secret/{namespace}/{name}"));
+        }
+        let (name, optional) = named("configMapRef")?;
+        let id = ObjectId::namespaced(Kind::ConfigMap, namespace, name);
+        (!optional && snapshot.get(&id).is_none()).then(|| id.to_string())
+    })
 }
 
 #[cfg(test)]
@@ -908,6 +948,34 @@ mod tests {
         let env = json!([{"name": "FELIX_FAILSAFEINBOUNDHOSTPORTS",
             "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]);
         let s = snapshot("v3.32.1", vec![daemon_set(env, json!([]))]);
-        assert_eq!(FailsafeLayers::read(&s).unseen.len(), 1);
+        let layers = FailsafeLayers::read(&s);
+        assert_eq!(layers.unseen.len(), 1);
+        let source = layers.hidden_source(Direction::Inbound).unwrap();
+        assert!(
+            source
+                .to_string()
+                .starts_with("FELIX_FAILSAFEINBOUNDHOSTPORTS of")
+        );
+        assert!(!layers.is_hidden(Direction::Outbound));
+    }
+
+    #[test]
+    fn sources_of_the_environment_that_are_not_here_are_reported_as_unseen() {
+        let from = json!([
+            {"secretRef": {"name": "s"}},
+            {"configMapRef": {"name": "gone"}},
+            {"configMapRef": {"name": "perhaps", "optional": true}},
+        ]);
+        let s = snapshot("v3.32.1", vec![daemon_set(json!([]), from)]);
+        let unseen = FailsafeLayers::read(&s).unseen;
+        assert_eq!(unseen.len(), 2, "{unseen:?}");
+        assert!(
+            unseen[0].contains("from Secret/kube-system/s:"),
+            "{unseen:?}"
+        );
+        assert!(
+            unseen[1].contains("from ConfigMap/kube-system/gone:"),
+            "{unseen:?}"
+        );
     }
 }

@@ -19,6 +19,7 @@ pub(crate) mod splice;
 pub mod v1;
 pub mod validate;
 pub mod version;
+pub mod workload;
 pub mod yaml;
 
 pub use edit::{FieldEdit, FieldPath};

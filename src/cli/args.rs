@@ -263,6 +263,7 @@ pub fn workload(text: &str) -> Result<WorkloadChoice, CliError> {
             Ok(WorkloadChoice {
                 namespace: namespace.to_owned(),
                 selector: selector(rest)?,
+                pods_only: false,
             })
         }
         _ => Err(CliError::usage(format!("`{text}` names no workload"))

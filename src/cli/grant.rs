@@ -8,12 +8,13 @@ use super::write::Order;
 use crate::plan::Course;
 use crate::plan::reading::Question;
 use crate::recipe::grant::{Clients, grant, revoke};
+use crate::recipe::workloads::WorkloadChoice;
 
 /// Let clients in
 ///
 /// Chooses the object that will hold: the Node for a host with an automatic host endpoint (labels
-/// on that endpoint are reverted), the pod template of a controller, a GlobalNetworkSet for
-/// addresses that no labelled endpoint lists.
+/// on that endpoint are reverted), the pod template of a controller (its pods are restarted), a
+/// GlobalNetworkSet for addresses that no labelled endpoint lists.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -62,6 +63,11 @@ struct ClientArgs {
     #[arg(long = "workload", value_name = "NS/SELECTOR")]
     workloads: Vec<String>,
 
+    /// Label the pods that run instead of their controller's template: nothing restarts, and the
+    /// next restart loses the label
+    #[arg(long, requires = "workloads")]
+    pods_only: bool,
+
     /// A network (repeatable)
     #[arg(long = "net", value_name = "CIDR")]
     nets: Vec<String>,
@@ -80,8 +86,14 @@ impl ClientArgs {
             workloads: self
                 .workloads
                 .iter()
-                .map(|w| workload(w))
-                .collect::<Result<_, _>>()?,
+                .map(|w| {
+                    let choice = workload(w)?;
+                    Ok(WorkloadChoice {
+                        pods_only: self.pods_only,
+                        ..choice
+                    })
+                })
+                .collect::<Result<_, CliError>>()?,
             nets: nets(&self.nets)?,
             net_sets: self.net_sets.clone(),
         })

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use anstyle::Style;
 
 use super::ui::{BOLD, CYAN, GREEN, RED, YELLOW, clean};
+use crate::calico::{Datastore, DatastoreKind};
 use crate::plan::unified::{Line, Tag, hunks};
 use crate::plan::{Action, Change, Plan};
 
@@ -62,6 +63,9 @@ fn change_text(text: &mut String, change: &Change) {
         change.stage.about(),
         clean(&change.why.join("; "))
     );
+    for owner in &change.owners {
+        let _ = writeln!(text, "  owned by: {}", clean(&owner.to_string()));
+    }
     for hunk in hunks(change) {
         let _ = writeln!(text, "{CYAN}{}{CYAN:#}", hunk.header.trim_end());
         for line in &hunk.lines {
@@ -110,4 +114,24 @@ pub fn counted(count: usize, noun: &str) -> String {
         (_, false) => "s",
     };
     format!("{count} {noun}{plural}")
+}
+
+/// Which cluster a live datastore is, for people: where it is, what serves it, and how it is told
+/// from all others; `None` for a folder of files, which the user has named.
+#[must_use]
+pub fn cluster(datastore: &Datastore) -> Option<String> {
+    if datastore.kind == DatastoreKind::Manifests {
+        return None;
+    }
+    let version = datastore
+        .version
+        .map_or_else(|| "of unknown version".to_owned(), |v| v.to_string());
+    let guid = datastore.cluster_guid.as_deref();
+    let guid = guid.map_or_else(|| "no GUID".to_owned(), |guid| format!("GUID {guid}"));
+    Some(format!(
+        "cluster: {} ({}), Calico {version}, {guid}",
+        clean(&datastore.location),
+        datastore.kind,
+        guid = clean(&guid)
+    ))
 }

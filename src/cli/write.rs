@@ -245,6 +245,9 @@ pub async fn prepare(order: &Order, store: &mut impl Store, ui: Ui) -> Result<Pr
 ///
 /// When standard output cannot be written to.
 pub fn show(order: &Order, prepared: &Prepared, format: Format, ui: Ui) -> Result<(), CliError> {
+    if let Some(cluster) = show::cluster(&prepared.snapshot.datastore) {
+        ui.say(&cluster);
+    }
     let Prepared {
         plan,
         proof,

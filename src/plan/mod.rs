@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::calico::edit::{apply, diff};
+use crate::calico::owner::{Owner, owners as owners_of};
 use crate::calico::{Datastore, FieldEdit, Object, ObjectId, Snapshot};
 use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
@@ -14,6 +15,7 @@ use crate::store::Write;
 pub mod check;
 pub mod impact;
 pub mod legal;
+mod owners;
 pub mod proof;
 pub mod reading;
 pub mod report;
@@ -90,6 +92,8 @@ pub struct Change {
     pub place: Option<String>,
     /// The version that was read; `None` for what the plan itself makes.
     pub revision: Option<String>,
+    /// Who else has a hand in the object.
+    pub owners: Vec<Owner>,
 }
 
 impl Change {
@@ -154,14 +158,16 @@ impl Plan {
     #[must_use]
     pub fn new(draft: Draft<'_>, course: Course) -> Self {
         let snapshot = draft.snapshot();
-        let (mut steps, notes) = draft.into_parts();
+        let (mut steps, mut notes) = draft.into_parts();
         match course {
             Course::Forward => steps.sort_by_key(|step| step.stage),
             Course::Backward => steps.sort_by_key(|step| std::cmp::Reverse(step.stage)),
         }
+        let changes = changes(snapshot, steps);
+        notes.extend(owners::notes(snapshot, &changes));
         Self {
             datastore: snapshot.datastore.clone(),
-            changes: changes(snapshot, steps),
+            changes,
             notes,
         }
     }
@@ -232,7 +238,9 @@ fn changes(snapshot: &Snapshot, steps: Vec<Step>) -> Vec<Change> {
             continue;
         }
         now.insert(step.id.clone(), after.clone());
+        let owners = before.as_ref().map(|object| owners_of(object, &edits));
         changes.push(Change {
+            owners: owners.unwrap_or_default(),
             stage: step.stage,
             id: step.id,
             before,

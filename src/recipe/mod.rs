@@ -19,6 +19,7 @@ pub mod hosts;
 pub mod marks;
 pub mod policies;
 pub mod remove;
+mod rollouts;
 pub mod server;
 pub mod status;
 pub mod workloads;

@@ -6,7 +6,7 @@ use super::failsafes::effective_lists;
 use super::hosts::{HostView, Hosts, carries};
 use super::policies::{self, Approach, DEFAULT_ALLOW, Protection};
 use super::workloads::pod_labels;
-use super::{RecipeError, catalogue};
+use super::{RecipeError, catalogue, marks};
 use crate::calico::endpoint::{ALL_INTERFACES, ALLOW_PROFILE, controller, pod_label_path};
 use crate::calico::felix::{Direction, FailsafeLayers};
 use crate::calico::names::ServerName;
@@ -235,13 +235,14 @@ fn shadow(host: &HostView<'_>, name: &str, interface: &str) -> Option<String> {
     (first.object.name() != name).then(|| first.object.name().to_owned())
 }
 
-/// Objects whose pods carry a label, controllers before what they control.
+/// Objects whose pods carry a label: not those that have it from their controller.
 fn workloads(snapshot: &Snapshot, label: &str) -> Vec<ObjectId> {
     let labelled = |stored: &&crate::calico::Stored| {
         let object = &stored.object;
         let uncontrolled = controller(object).is_none_or(|(kind, _)| kind == "Node");
         let path = pod_label_path(object.id().kind);
-        uncontrolled && path.is_some_and(|path| pod_labels(object, &path).contains_key(label))
+        (uncontrolled || marks::has_label(object, label))
+            && path.is_some_and(|path| pod_labels(object, &path).contains_key(label))
     };
     snapshot
         .all()

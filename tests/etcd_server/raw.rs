@@ -135,6 +135,14 @@ impl Raw {
         self.put_all([(key.to_owned(), value.into())]).await;
     }
 
+    pub async fn delete(&self, key: &str) {
+        let range = Range {
+            key: key.to_owned(),
+            end: Vec::new(),
+        };
+        let _: Nothing = self.ask("KV/DeleteRange", range).await.unwrap();
+    }
+
     /// Puts in transactions of 100.
     pub async fn put_all(&self, pairs: impl IntoIterator<Item = (String, Vec<u8>)>) {
         let operation = |(key, value)| PutOp {

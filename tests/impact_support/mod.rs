@@ -314,5 +314,6 @@ pub fn mk_workload(namespace: &str, selector: &str) -> WorkloadChoice {
     WorkloadChoice {
         namespace: namespace.to_owned(),
         selector: Selector::parse(selector).unwrap(),
+        pods_only: false,
     }
 }

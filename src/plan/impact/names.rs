@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::{Both, Who};
 use crate::calico::net::parse_cidr_or_ip;
+use crate::calico::workload::makers;
 use crate::calico::{Kind, ObjectId, Snapshot};
-use crate::plan::settle::owners;
 use crate::reach::{Addresses, World};
 
 /// Everybody who is known by name.
@@ -191,7 +191,7 @@ fn pods(snapshot: &Snapshot, world: &World) -> BTreeMap<ObjectId, Vec<Vec<IpAddr
         let pod = object.and_then(|o| o.spec_str("pod"));
         let pod = pod.map(|name| ObjectId::namespaced(Kind::Pod, namespace, name));
         let object = pod.and_then(|id| snapshot.get(&id)).or(object);
-        let top = object.and_then(|pod| owners(snapshot, pod).pop());
+        let top = object.and_then(|pod| makers(snapshot, pod).pop());
         let id = top.unwrap_or_else(|| endpoint.id.clone());
         found.entry(id).or_default().push(ips);
     }

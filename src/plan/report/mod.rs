@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{Action, Counts};
 use crate::calico::edit::Step;
+use crate::calico::owner::Owner;
 use crate::calico::yaml::without_server_kept;
 use crate::calico::{Datastore, FieldEdit, Object, ObjectError, ObjectId};
 use crate::recipe::{Note, Stage};
@@ -48,6 +49,9 @@ pub struct Change {
     pub revision: Option<String>,
     /// Why, for people.
     pub why: Vec<String>,
+    /// Who else has a hand in the object, and may put back what changes.
+    #[serde(default)]
+    pub owners: Vec<Owner>,
     /// The field edits, in order; empty unless the object is updated.
     #[serde(default)]
     pub edits: Vec<FieldEdit>,
@@ -73,6 +77,7 @@ impl From<super::Change> for Change {
             place: change.place,
             revision: change.revision,
             why: change.why,
+            owners: change.owners,
             edits: change.edits,
         }
     }
@@ -108,6 +113,7 @@ impl TryFrom<Change> for super::Change {
             why: change.why,
             place: change.place,
             revision: change.revision,
+            owners: change.owners,
             id,
         };
         let wrong = |why| Err(ChangeError::Contradiction(read.id.to_string(), why));
@@ -257,6 +263,7 @@ mod tests {
             why: vec!["lets it in".into()],
             place: Some("a.yaml:1".into()),
             revision: Some("7".into()),
+            owners: Vec::new(),
         }
     }
 

@@ -231,6 +231,7 @@ pub fn opposite(changes: &[Change]) -> Vec<Change> {
             why: vec!["puts it back as it was".to_owned()],
             place: change.place.clone(),
             revision: None,
+            owners: change.owners.clone(),
         }
     };
     changes.iter().rev().map(back).collect()

@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 
 use crate::calico::edit::Step;
 use crate::calico::endpoint::{
-    ALL_INTERFACES, ALLOW_PROFILE, CREATED_BY, KUBE_CONTROLLERS, controller, is_automatic,
-    pod_label_path,
+    ALL_INTERFACES, ALLOW_PROFILE, CREATED_BY, KUBE_CONTROLLERS, is_automatic, pod_label_path,
 };
 use crate::calico::node::AddressRole;
 use crate::calico::object::label_path;
+use crate::calico::workload::{CONTROLLERS, Rollout, makers};
 use crate::calico::{FieldPath, Host, Kind, Object, ObjectId, Snapshot};
 
 /// The state as controllers will have made it.
@@ -212,16 +212,6 @@ fn automatic_endpoint(id: ObjectId, host: &Host) -> Object {
     endpoint
 }
 
-/// Kinds whose objects hold a template of pods.
-const CONTROLLERS: [Kind; 6] = [
-    Kind::Deployment,
-    Kind::DaemonSet,
-    Kind::StatefulSet,
-    Kind::ReplicaSet,
-    Kind::Job,
-    Kind::CronJob,
-];
-
 /// Labels before and after, of a template or of a pod by itself.
 type Labels = (BTreeMap<String, String>, BTreeMap<String, String>);
 
@@ -232,6 +222,10 @@ fn settle_pods(before: &Snapshot, state: &mut Snapshot) {
             let Some(path) = pod_label_path(kind) else {
                 continue;
             };
+            // Otherwise its pods stay as they are until somebody does something about them.
+            if !Rollout::of(object).is_some_and(Rollout::reaches_pods) {
+                continue;
+            }
             // What is new has no pods yet.
             let Some(old) = before.get(object.id()).filter(|old| *old != object) else {
                 continue;
@@ -246,7 +240,7 @@ fn settle_pods(before: &Snapshot, state: &mut Snapshot) {
     let mut pods: HashMap<(String, String), Labels> = HashMap::new();
     for pod in state.of(Kind::Pod) {
         let found = (!templates.is_empty())
-            .then(|| owners(state, pod))
+            .then(|| makers(state, pod))
             .into_iter()
             .flatten()
             .find_map(|id| templates.get(&id));
@@ -296,49 +290,6 @@ fn labels_at(object: &Object, path: &FieldPath) -> BTreeMap<String, String> {
     let labels = map.and_then(Value::as_object).into_iter().flatten();
     let texts = labels.filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned())));
     texts.collect()
-}
-
-/// What made a pod: its controller, and the controller of that.
-///
-/// A ReplicaSet or Job that is not in the snapshot is known by its name: Deployments add the
-/// template's digest to theirs, CronJobs the time.
-pub(super) fn owners(snapshot: &Snapshot, pod: &Object) -> Vec<ObjectId> {
-    let Some(namespace) = pod.id().namespace.as_deref() else {
-        return Vec::new();
-    };
-    let named = |kind: &str, name: &str| {
-        let kind = CONTROLLERS.into_iter().find(|k| k.name() == kind)?;
-        Some(ObjectId::namespaced(kind, namespace, name))
-    };
-    let mut found: Vec<ObjectId> = Vec::new();
-    let mut next = controller(pod).and_then(|(kind, name)| named(kind, name));
-    // No controller of Kubernetes has more than two above its pods.
-    while let Some(id) = next.filter(|_| found.len() < 3) {
-        let above = match snapshot.get(&id) {
-            Some(object) => controller(object).and_then(|(kind, name)| named(kind, name)),
-            None => by_name(&id, pod).and_then(|(kind, name)| named(kind, name)),
-        };
-        found.push(id);
-        next = above;
-    }
-    found
-}
-
-/// What controls a ReplicaSet or Job, told from its name.
-fn by_name<'i>(id: &'i ObjectId, pod: &Object) -> Option<(&'static str, &'i str)> {
-    match id.kind {
-        Kind::ReplicaSet => {
-            let digest = pod.label("pod-template-hash")?;
-            let name = id.name.strip_suffix(digest)?.strip_suffix('-')?;
-            Some(("Deployment", name))
-        }
-        Kind::Job => {
-            let (name, time) = id.name.rsplit_once('-')?;
-            let digits = !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit());
-            digits.then_some(("CronJob", name))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::hosts::{HostView, Hosts, NodeChoice};
 use super::{RecipeError, marks, policies};
+use crate::calico::endpoint::controller;
 use crate::calico::felix::{
     Direction, Effective, Failsafe, FailsafeLayers, FailsafeSource, parse_list,
 };
@@ -140,29 +141,74 @@ fn chosen_hosts<'h>(
     })
 }
 
+/// Refuses to change a list that the environment of calico-node sets to a value that cannot be
+/// read: what would have to be written there is not known, either.
+fn refuse_hidden(layers: &FailsafeLayers, directions: &[Direction]) -> Result<(), RecipeError> {
+    let hidden = directions.iter().find_map(|d| layers.hidden_source(*d));
+    match hidden {
+        None => Ok(()),
+        Some(source) => Err(RecipeError::failed(format!(
+            "the failsafe list is set by {source}, whose value cannot be read here"
+        ))
+        .detail([UNREACHED.to_owned()])
+        .hint("change the value where it comes from, or take the variable away: then FelixConfiguration decides")),
+    }
+}
+
+const UNREACHED: &str = "no FelixConfiguration can change it: the port would stay as it is";
+
+/// A list that is set where Calico's API does not reach: which workload and variable must change.
+fn out_of_reach(
+    snapshot: &Snapshot,
+    workload: &ObjectId,
+    variable: &str,
+    from: Option<&ObjectId>,
+    wanted: &str,
+) -> RecipeError {
+    let namespace = workload.namespace.as_deref().unwrap_or_default();
+    let named = format!("{}/{}", workload.kind.name().to_lowercase(), workload.name);
+    let maker = snapshot.get(workload).and_then(controller);
+    let maker = maker.map(|(kind, name)| {
+        format!("{kind}/{name} controls {workload}: it may put the environment back to its own")
+    });
+    let error = RecipeError::failed(format!(
+        "the failsafe list is set by `{variable}` of {workload}, above all of Calico's API"
+    ))
+    .detail([UNREACHED.to_owned()])
+    .detail(maker);
+    match from {
+        Some(map) => error.hint(format!(
+            "change what becomes `{variable}` in {map} to `{wanted}`, then `kubectl -n {namespace} rollout restart {named}`"
+        )),
+        None => error.hint(format!(
+            "change the variable: `kubectl -n {namespace} set env {named} {variable}={wanted}`"
+        )),
+    }
+}
+
 /// The FelixConfigurations to change so that a list becomes `wanted` on the chosen hosts: the
 /// deciding one, or `node.<name>` of each when single hosts are meant.
 fn places(
+    snapshot: &Snapshot,
     list: &Effective,
     hosts: &[String],
     intent: &Failsafes,
     wanted: &[Value],
 ) -> Result<Vec<ObjectId>, RecipeError> {
     if let FailsafeSource::Environment {
-        workload, variable, ..
+        workload,
+        variable,
+        from,
     } = &list.source
     {
-        let namespace = workload.namespace.as_deref().unwrap_or_default();
-        return Err(RecipeError::failed(format!(
-            "the failsafe list is set by `{variable}` of {workload}, above all of Calico's API"
-        ))
-        .detail(["no FelixConfiguration can change it: the port would stay as it is".to_owned()])
-        .hint(format!(
-            "change the variable: `kubectl -n {namespace} set env {}/{} {variable}={}`",
-            workload.kind.name().to_lowercase(),
-            workload.name,
-            as_text(wanted)
-        )));
+        let wanted = as_text(wanted);
+        return Err(out_of_reach(
+            snapshot,
+            workload,
+            variable,
+            from.as_ref(),
+            &wanted,
+        ));
     }
     let configuration = |name: &str| ObjectId::global(Kind::FelixConfiguration, name);
     if intent.nodes.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::memory::{Memory, Pruned};
 use super::{
     Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
-    effective_lists, in_words, listed, places, readable_layers, values,
+    effective_lists, in_words, listed, places, readable_layers, refuse_hidden, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers};
 use crate::calico::{Kind, Object, ObjectId, ServerPort};
@@ -30,6 +30,7 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
         .hint("networks came with v3.18: leave `--keep-net` out"));
     }
     let layers = readable_layers(draft.snapshot())?;
+    refuse_hidden(&layers, &intent.directions)?;
     let hosts = Hosts::read(draft.snapshot())?;
     let chosen = chosen_hosts(&hosts, intent)?;
     let mut wanted: BTreeMap<ObjectId, BTreeMap<Direction, Effective>> = BTreeMap::new();
@@ -46,7 +47,7 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
             found = true;
             let mut left = values(list);
             Pruned::default().take_out(&mut left, &ports, &intent.keep_nets);
-            for id in places(list, names, intent, &left)? {
+            for id in places(draft.snapshot(), list, names, intent, &left)? {
                 wanted
                     .entry(id)
                     .or_default()

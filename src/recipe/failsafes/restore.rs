@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::memory::Memory;
 use super::{
     Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
-    effective_lists, from_text, in_words, listed, node_matches, places, readable_layers, values,
+    effective_lists, from_text, in_words, listed, node_matches, places, readable_layers,
+    refuse_hidden, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
 use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Version};
@@ -24,6 +25,9 @@ use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
 pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeError> {
     let ports = asked_ports(draft.snapshot(), intent)?;
     let layers = readable_layers(draft.snapshot())?;
+    if intent.add {
+        refuse_hidden(&layers, &intent.directions)?;
+    }
     let hosts = Hosts::read(draft.snapshot())?;
     let chosen = chosen_hosts(&hosts, intent)?;
     let remembering: Vec<ObjectId> = draft
@@ -186,7 +190,7 @@ fn add_missing(
         nothing = false;
         let mut wanted = values(list);
         add(&mut wanted, &missing, direction, version);
-        for id in places(list, names, intent, &wanted)? {
+        for id in places(draft.snapshot(), list, names, intent, &wanted)? {
             let object = configuration(draft, &id);
             let object = with_ports(object, list, direction, &missing, version);
             let why = format!("{direction} failsafe for {}", listed(&missing));

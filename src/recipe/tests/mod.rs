@@ -3,6 +3,7 @@
 mod clients;
 mod failsafes;
 mod servers;
+mod workloads;
 
 use serde_json::{Value, json};
 

@@ -109,6 +109,10 @@ impl Store for Etcd {
         Ok(picture.snapshot)
     }
 
+    async fn preflight(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        write::preflight(self, writes).await
+    }
+
     async fn write(
         &mut self,
         batch: &[Write],

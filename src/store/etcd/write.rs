@@ -46,18 +46,48 @@ pub async fn write(
     Ok(())
 }
 
-async fn write_part(
-    store: &mut Etcd,
-    batch: &[Write],
-    first: usize,
-    done: &mut dyn FnMut(usize),
-) -> Result<(), StoreError> {
+/// Finds out whether writes can be made: whether the datastore is open, the tiers of new policies
+/// are there or made, and every object is as it was read.
+///
+/// # Errors
+///
+/// As [`write`]; nothing is written.
+pub async fn preflight(store: &mut Etcd, writes: &[Write]) -> Result<(), StoreError> {
+    let (_, version) = open(store).await?;
+    let wanted = writes
+        .iter()
+        .flat_map(|write| keys_of(store, write, version));
+    let wanted: BTreeSet<String> = wanted.collect();
+    let seen = look(store, &wanted).await?;
+    check_tiers(&seen, version, writes)?;
+    // Later writes of an object build upon what the first one makes of it.
+    let mut ids: BTreeSet<&ObjectId> = BTreeSet::new();
+    for (index, write) in writes.iter().enumerate() {
+        if ids.insert(write.id()) {
+            prepare(store, &seen, version, index, write)?;
+        }
+    }
+    Ok(())
+}
+
+/// The cluster, which must be open to writing, and the release whose form objects get.
+async fn open(store: &Etcd) -> Result<(Cluster, Version), StoreError> {
     let cluster = store.cluster().await?;
     check_ready(&cluster)?;
     let version = match store.version {
         Some(version) => version,
         None => version_of(&cluster)?,
     };
+    Ok((cluster, version))
+}
+
+async fn write_part(
+    store: &mut Etcd,
+    batch: &[Write],
+    first: usize,
+    done: &mut dyn FnMut(usize),
+) -> Result<(), StoreError> {
+    let (cluster, version) = open(store).await?;
     let wanted = batch
         .iter()
         .flat_map(|write| keys_of(store, write, version));

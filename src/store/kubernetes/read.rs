@@ -12,6 +12,7 @@ use super::resource::{Resource, escaped, is_essential};
 use super::transport::{Answer, Transport};
 use super::trouble::{self, failed};
 use crate::calico::names::stored_name;
+use crate::calico::owner::may_return;
 use crate::calico::{DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored, Version, v1};
 use crate::selector::Selector;
 use crate::store::{Part, Pods, StoreError, Wanted};
@@ -360,13 +361,15 @@ fn completed(item: Value, resource: &Resource, kind: Kind) -> Option<Value> {
     object.insert("kind".into(), kind.name().into());
     object.extend(item);
     if let Some(Value::Object(metadata)) = object.get_mut("metadata") {
-        let managers = metadata
-            .get_mut("managedFields")
-            .and_then(Value::as_array_mut);
-        for manager in managers.into_iter().flatten() {
-            if let Value::Object(manager) = manager {
-                manager.shift_remove("fieldsV1");
-            }
+        // Who set what matters where somebody may set it back.
+        let managers = metadata.get_mut("managedFields").map(Value::take);
+        let managers = managers.filter(|_| kind != Kind::Pod);
+        let managers = managers.and_then(|m| serde_json::from_value::<Vec<Value>>(m).ok());
+        let kept: Vec<Value> = managers.into_iter().flatten().filter(may_return).collect();
+        if kept.is_empty() {
+            metadata.shift_remove("managedFields");
+        } else {
+            metadata.insert("managedFields".into(), Value::Array(kept));
         }
     }
     match kind {
@@ -406,12 +409,18 @@ pub(super) fn taken(
     };
     let is_calico = resource.kind.is_some_and(Kind::is_calico);
     let object = if is_calico && shape == DatastoreKind::CrdV1 {
-        let view = v1::to_v3(&value, version).map_err(|error| {
+        let mut view = v1::to_v3(&value, version).map_err(|error| {
             failed(error.to_string()).hint(format!(
                 "no Calico component can read it either: repair it with `kubectl edit {}.{} {name}`",
                 resource.plural, resource.group
             ))
         })?;
+        let managers = value.pointer("/metadata/managedFields").cloned();
+        if let (Some(managers), Some(Value::Object(metadata))) =
+            (managers, view.get_mut("metadata"))
+        {
+            metadata.insert("managedFields".into(), managers);
+        }
         place.base = Base::Value(Box::new(value));
         Object::new(view)
     } else {
