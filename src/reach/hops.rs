@@ -267,9 +267,8 @@ impl<'w> Way<'w, '_, '_> {
             let One(Some(source)) = flow.sources else {
                 continue;
             };
-            let from_workload = self.world.workload_with(source).is_some();
-            let pool =
-                from_workload && !spared && self.world.routes.masquerades(source, packet.near);
+            // By the source alone: the address of a tunnel's device is in a pool, too.
+            let pool = !spared && self.world.routes.masquerades(source, packet.near);
             let own = node.addresses_of(out).unwrap_or_default();
             // Felix masquerades what the host itself sends through a tunnel from an address that
             // the tunnel's device does not have.

@@ -133,11 +133,19 @@ impl Node {
 
     /// The interfaces by which others may reach the node in a family: those with an address that
     /// are neither loopback nor tunnels. Where none are reported each own address may be on one of
-    /// its own.
+    /// its own; where none has the family, those of the other are taken.
     pub fn outer_interfaces(&self, ipv6: bool) -> Vec<Interface> {
-        let of_family = |ip: &&IpAddr| ip.is_ipv6() == ipv6 && !self.translated.contains(ip);
-        let carriers = self.underlay.iter().filter(of_family);
-        let mut found: Vec<Interface> = carriers.map(|ip| self.carrier(*ip)).collect();
+        let own = self
+            .underlay
+            .iter()
+            .filter(|ip| !self.translated.contains(ip));
+        let of_family: Vec<&IpAddr> = own.clone().filter(|ip| ip.is_ipv6() == ipv6).collect();
+        let carriers = if of_family.is_empty() {
+            own.collect()
+        } else {
+            of_family
+        };
+        let mut found: Vec<Interface> = carriers.into_iter().map(|ip| self.carrier(*ip)).collect();
         found.sort_unstable();
         found.dedup();
         found
