@@ -1,17 +1,19 @@
-//! How long a folder of ten thousand host endpoints takes to read and to edit, and how much memory.
+//! How long a folder of ten thousand host endpoints takes to read, to edit, and to plan the
+//! protection of every host for (the whole command), and how much memory.
 //!
 //! Each case runs in a process of its own, so that its peak of memory is its own, too.
 
 #![expect(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::indexing_slicing,
     reason = "a bench shows its figures and stops at the first failure"
 )]
 
 mod support;
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use calicoctl_protect::calico::edit::diff;
@@ -45,6 +47,48 @@ fn main() {
         let this = std::env::current_exe().unwrap();
         assert!(Command::new(this).arg(name).status().unwrap().success());
     }
+    for (name, layout) in [
+        ("plan of one file", Layout::OneFile),
+        ("plan of many files", Layout::ManyFiles),
+    ] {
+        plan(name, layout);
+    }
+}
+
+/// The command `server etcd --all-nodes --dry-run` in a process of its own: time by the wall and
+/// by the processor, most memory.
+fn plan(name: &str, layout: Layout) {
+    let folder = tempfile::tempdir().unwrap();
+    host_endpoints(folder.path(), layout, COUNT).unwrap();
+    let start = Instant::now();
+    let child = Command::new(env!("CARGO_BIN_EXE_calicoctl-protect"))
+        .arg("--manifests")
+        .arg(folder.path())
+        .args(["server", "etcd", "--all-nodes", "--dry-run"])
+        .stdout(fs::File::create(folder.path().join("plan.txt")).unwrap())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = child.unwrap();
+    let of = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.id()));
+    let (mut most, mut spent) = (0, 0);
+    // Of a process that has ended and was not waited for, the times are still told.
+    while let Ok(stat) = of("stat") {
+        let behind = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let fields: Vec<&str> = behind.split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+        spent = (ticks(11) + ticks(12)) * 10;
+        if fields[0] == "Z" {
+            break;
+        }
+        most = most.max(of("status").ok().and_then(|s| high_water(&s)).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let wall = start.elapsed();
+    assert!(child.wait().unwrap().success());
+    println!(
+        "{name:<20} {:>8} ms {most:>6} MB ({spent} ms of processor)",
+        milliseconds(wall)
+    );
 }
 
 fn run(name: &str, layout: Layout, edit: bool) {
@@ -92,7 +136,10 @@ fn milliseconds(duration: Duration) -> u128 {
 
 /// The most memory that this process had, in MB.
 fn peak() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+    high_water(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn high_water(status: &str) -> Option<u64> {
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kilobytes / 1024)

@@ -1,5 +1,5 @@
 //! How long proofs take, by the size of the cluster. Run with `cargo bench --bench reach`; the name
-//! of a size (`small`, `large`, `growth`) as an argument runs it alone.
+//! of a part (`small`, `large`, `growth`, `plans`) as an argument runs it alone.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,8 +13,18 @@ mod generate;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use calicoctl_protect::calico::ServerPort;
+use calicoctl_protect::calico::felix::Direction;
+use calicoctl_protect::calico::{ServerPort, Snapshot};
+use calicoctl_protect::plan::check::check;
+use calicoctl_protect::plan::proof::{Fate, FlowProof, Proof, prove as prove_plan, standing};
+use calicoctl_protect::plan::{Course, Plan};
+use calicoctl_protect::reach::needs::families;
 use calicoctl_protect::reach::{Connection, Party, Place, Verdict, World};
+use calicoctl_protect::recipe::Draft;
+use calicoctl_protect::recipe::failsafes::{Failsafes, PortChoice, prune};
+use calicoctl_protect::recipe::grant::grant_needed;
+use calicoctl_protect::recipe::hosts::NodeChoice;
+use calicoctl_protect::recipe::server::{ProtectServer, protect};
 use generate::Size;
 
 const SMALL: Size = Size {
@@ -59,6 +69,98 @@ fn main() {
     } else if wants("large") {
         measure(LARGE);
     }
+    if wants("plans") {
+        measure_plans();
+    }
+}
+
+/// Proofs of whole clusters as they stand, and of plans of two changes for each host: every
+/// protection and every needed flow.
+fn measure_plans() {
+    println!(
+        "\n{:>7} {:>8} | {:>9} {:>9} {:>9} | {:>7} {:>6} {:>6} {:>9} | {:>9} | {:>9}",
+        "hosts",
+        "policies",
+        "check",
+        "flows",
+        "proof",
+        "changes",
+        "proofs",
+        "states",
+        "flows",
+        "proof",
+        "cut: proof"
+    );
+    for size in [
+        SMALL,
+        Size {
+            hosts: 500,
+            ..LARGE
+        },
+        LARGE,
+        Size {
+            hosts: 50_000,
+            ..LARGE
+        },
+    ] {
+        let snapshot = generate::cluster(size);
+        let ((), checked) = best(2, || assert_eq!(check(&snapshot, None).unwrap().len(), 20));
+        let (proof, stands) = best(2, || standing(&snapshot));
+        let (safe, cut) = (plan(&snapshot, true), plan(&snapshot, false));
+        let (kept, safe_took) = best(1, || prove_plan(&snapshot, &safe, &[]));
+        assert_eq!(kept.count(Fate::Cut), 0);
+        let (closed, cut_took) = best(1, || prove_plan(&snapshot, &cut, &[]));
+        assert!(closed.count(Fate::Cut) >= all(&closed) / 2);
+        println!(
+            "{:>7} {:>8} | {checked:>9.2?} {:>9} {stands:>9.2?} | {:>7} {:>6} {:>6} {:>9} | {safe_took:>9.2?} | {cut_took:>9.2?} | {} MB",
+            size.hosts,
+            size.policies,
+            all(&proof),
+            safe.changes.len(),
+            kept.flows.len(),
+            kept.states,
+            all(&kept),
+            peak(),
+        );
+    }
+}
+
+fn all(proof: &Proof) -> usize {
+    proof.flows.iter().map(FlowProof::count).sum()
+}
+
+/// BGP is protected on all hosts and pruned from the failsafes, with all nodes let in or not.
+fn plan(snapshot: &Snapshot, granted: bool) -> Plan {
+    let server: calicoctl_protect::calico::names::ServerName = "bgp".parse().unwrap();
+    let mut draft = Draft::new(snapshot);
+    if granted {
+        grant_needed(&mut draft, &server, &families(snapshot)).unwrap();
+    }
+    let intent = ProtectServer {
+        server: server.clone(),
+        ports: Vec::new(),
+        nodes: NodeChoice {
+            all: true,
+            ..NodeChoice::default()
+        },
+        interfaces: vec!["*".to_owned()],
+        workloads: Vec::new(),
+        approach: None,
+        tier: None,
+        order: None,
+        allow_self: false,
+        overwrite: false,
+    };
+    protect(&mut draft, &intent).unwrap();
+    let failsafes = Failsafes {
+        ports: vec![PortChoice::Server(server)],
+        directions: Direction::BOTH.to_vec(),
+        nodes: Vec::new(),
+        keep_nets: Vec::new(),
+        add: false,
+    };
+    prune(&mut draft, &failsafes).unwrap();
+    Plan::new(draft, Course::Forward)
 }
 
 /// A moment: by the wall, and by what this thread has had of a processor.

@@ -342,8 +342,15 @@ fn of_many_hosts_a_few_stand_for_all_and_a_cut_names_every_one() {
     assert_eq!(unsafe_way.code, Some(3), "{unsafe_way}");
     let value: Value = serde_json::from_str(&unsafe_way.out).unwrap();
     let flows = value["proof"]["flows"].as_array().unwrap();
-    let cut = flows.iter().filter(|f| f["fate"] == "cut").count();
-    assert_eq!(cut, 80);
+    let cut = flows.iter().filter(|f| f["fate"] == "cut");
+    let cut: Vec<&Value> = cut.collect();
+    let count: u64 = cut.iter().map(|f| f["flows"].as_u64().unwrap()).sum();
+    assert_eq!(count, 80);
+    let named = |host: &str| {
+        cut.iter()
+            .any(|f| f["clients"].as_array().unwrap().contains(&host.into()))
+    };
+    assert!((1..=80).all(|i| named(&format!("w{i:03}"))));
 }
 
 #[test]

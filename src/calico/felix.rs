@@ -448,6 +448,15 @@ impl FailsafeLayers {
         }
     }
 
+    /// Every network that an entry of any layer is limited to.
+    pub fn nets(&self) -> impl Iterator<Item = IpNet> {
+        let scoped = self.scoped.iter().map(|(_, lists)| lists);
+        let all = [&self.environment, &self.default].into_iter();
+        let all = all.chain(self.nodes.values()).chain(scoped);
+        let layers = all.flat_map(|lists| lists.inbound.iter().chain(&lists.outbound));
+        layers.flat_map(|layer| layer.entries.iter().filter_map(|entry| entry.net))
+    }
+
     /// What stops Felix on a host: an entry in a layer that this host reads. The layers of other
     /// hosts do it no harm.
     #[must_use]

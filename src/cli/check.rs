@@ -1,5 +1,6 @@
 //! `check`: prove all protections and needed flows.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -14,9 +15,8 @@ use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
 use crate::calico::yaml::to_yaml;
 use crate::plan::check::{Checked, Leak, OpenTo, check};
-use crate::plan::proof::standing;
+use crate::plan::proof::{FlowProof, standing};
 use crate::plan::reading::Question;
-use crate::reach::needs::Need;
 use crate::reach::{Addresses, Decision, Verdict};
 use crate::store::Store;
 
@@ -49,11 +49,11 @@ pub struct CheckArgs {
     output: Format,
 }
 
-/// A needed flow that does not come about, or cannot be decided, and whether that is accepted.
+/// Needed flows that do not come about, or cannot be decided.
 struct Trouble {
-    need: Need,
-    decision: Decision,
-    waived: bool,
+    flow: FlowProof,
+    /// How many of them are accepted.
+    waived: usize,
 }
 
 impl CheckArgs {
@@ -70,21 +70,20 @@ impl CheckArgs {
             ui.warn(warning);
         }
         let checked = check(&snapshot, server.as_ref())?;
-        let all = standing(&snapshot);
-        let flows = all.len();
-        let troubles: Vec<Trouble> = all
+        let proof = standing(&snapshot);
+        let flows: usize = proof.flows.iter().map(FlowProof::count).sum();
+        let troubles: Vec<Trouble> = proof
+            .flows
             .into_iter()
-            .filter(|(_, decision)| decision.verdict != Verdict::Allow)
-            .map(|(need, decision)| {
-                let list = match decision.verdict {
+            .filter(|flow| flow.decision.verdict != Verdict::Allow)
+            .map(|flow| {
+                let list = match flow.decision.verdict {
                     Verdict::Deny => &self.allow_lockout,
                     _ => &self.accept_unproven,
                 };
-                Trouble {
-                    waived: list.contains(&need.id),
-                    need,
-                    decision,
-                }
+                let list: BTreeSet<&String> = list.iter().collect();
+                let waived = list.into_iter().filter(|id| flow.speaks_for(id)).count();
+                Trouble { flow, waived }
             })
             .collect();
         let value = || {
@@ -109,8 +108,8 @@ impl CheckArgs {
 
 fn exit(checked: &[Checked], troubles: &[Trouble]) -> Exit {
     let with = |verdict| {
-        let mut all = troubles.iter().filter(|t| !t.waived);
-        all.any(|t| t.decision.verdict == verdict)
+        let mut all = troubles.iter().filter(|t| t.waived < t.flow.count());
+        all.any(|t| t.flow.decision.verdict == verdict)
     };
     if checked.iter().any(|c| !c.holds()) {
         Exit::NotProtected
@@ -138,27 +137,34 @@ fn text(checked: &[Checked], flows: usize, troubles: &[Trouble]) -> String {
             let _ = writeln!(text, "  {}", clean(&leak_text(leak)));
         }
     }
-    let cut = troubles
-        .iter()
-        .filter(|t| t.decision.verdict == Verdict::Deny)
-        .count();
+    let count = |verdict| -> usize {
+        let all = troubles.iter().map(|t| &t.flow);
+        let all = all.filter(|flow| flow.decision.verdict == verdict);
+        all.map(FlowProof::count).sum()
+    };
+    let (cut, unproven) = (count(Verdict::Deny), count(Verdict::Unproven));
     let _ = writeln!(
         text,
-        "needed flows: {} kept, {cut} cut, {} unproven",
-        flows - troubles.len(),
-        troubles.len() - cut
+        "needed flows: {} kept, {cut} cut, {unproven} unproven",
+        flows.saturating_sub(cut.saturating_add(unproven)),
     );
     for trouble in troubles {
-        let (style, word) = match trouble.decision.verdict {
+        let flow = &trouble.flow;
+        let (style, word) = match flow.decision.verdict {
             Verdict::Deny => (RED, "cut"),
             _ => (YELLOW, "unproven"),
         };
-        let waived = if trouble.waived { " (accepted)" } else { "" };
+        let waived = match trouble.waived {
+            0 => String::new(),
+            all if all == flow.count() => " (accepted)".to_owned(),
+            some => format!(" ({some} accepted)"),
+        };
         let _ = writeln!(
             text,
-            "  {style}{word}{style:#}{waived} {}: {}",
-            clean(&trouble.need.id),
-            clean(&decision_text(&trouble.decision))
+            "  {style}{word}{style:#}{waived} {}{}: {}",
+            clean(&flow.need.id),
+            super::prove::and_alike(flow.count()),
+            clean(&decision_text(&flow.decision))
         );
     }
     text
@@ -272,12 +278,19 @@ pub fn open_to_value(open_to: &[OpenTo]) -> Value {
 }
 
 fn trouble_value(trouble: &Trouble) -> Value {
-    json!({
-        "id": trouble.need.id,
-        "connection": trouble.need.connection_text(),
-        "evidence": trouble.need.evidence,
-        "verdict": trouble.decision.verdict.to_string(),
-        "reason": decision_text(&trouble.decision),
-        "accepted": trouble.waived,
-    })
+    let flow = &trouble.flow;
+    let mut value = json!({
+        "id": flow.need.id,
+        "connection": flow.need.connection_text(),
+        "evidence": flow.need.evidence,
+        "verdict": flow.decision.verdict.to_string(),
+        "reason": decision_text(&flow.decision),
+        "accepted": trouble.waived == flow.count(),
+        "flows": flow.count(),
+    });
+    if let (Some(alike), Some(map)) = (&flow.alike, value.as_object_mut()) {
+        map.insert("clients".to_owned(), json!(*alike.clients));
+        map.insert("servers".to_owned(), json!(*alike.servers));
+    }
+    value
 }

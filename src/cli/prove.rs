@@ -1,6 +1,6 @@
 //! What a proof means for the user: the flows, refusals, and waivers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::error::CliError;
@@ -47,13 +47,15 @@ pub fn text(proof: &Proof) -> String {
         for flow in proof.with(fate).take(NAMED) {
             let _ = writeln!(
                 text,
-                "  {style}{}{style:#} {}: {}",
+                "  {style}{}{style:#} {}{}: {}",
                 fate.word(),
                 clean(&flow.need.id),
+                and_alike(flow.count()),
                 clean(&flow.reason_text())
             );
         }
-        let more = proof.count(fate).saturating_sub(NAMED);
+        let shown = proof.with(fate).take(NAMED).map(FlowProof::count);
+        let more = proof.count(fate).saturating_sub(shown.sum());
         if more > 0 {
             let _ = writeln!(text, "  {style}{}{style:#} … and {more} more", fate.word());
         }
@@ -70,7 +72,7 @@ pub fn text(proof: &Proof) -> String {
             let _ = writeln!(
                 text,
                 "  {GREEN}unchanged{GREEN:#} {} of {rule} {said}: {}",
-                counted(flows.len(), "flow"),
+                counted(flows.iter().map(|flow| flow.count()).sum(), "flow"),
                 clean(&first)
             );
         }
@@ -86,63 +88,97 @@ fn by_rule(proof: &Proof, fate: Fate) -> BTreeMap<&'static str, Vec<&FlowProof>>
     rules
 }
 
+/// How many more flows are decided as one is.
+pub fn and_alike(count: usize) -> String {
+    match count.saturating_sub(1) {
+        0 => String::new(),
+        more => format!(" and {more} more like it"),
+    }
+}
+
+/// How many flows a proof speaks for that are not waived.
+fn open_flows(flow: &FlowProof, waived: &[String]) -> usize {
+    let waived: BTreeSet<&String> = waived.iter().collect();
+    let mut known = waived.into_iter().filter(|id| flow.speaks_for(id));
+    flow.count().saturating_sub(known.by_ref().count())
+}
+
+/// The first of them.
+fn first_open(flow: &FlowProof, waived: &[String]) -> String {
+    let first = flow.ids().find(|id| !waived.contains(id));
+    first.unwrap_or_else(|| flow.need.id.clone())
+}
+
 /// Refuses a plan that cuts a needed flow, or leaves one undecided, unless it is waived.
 ///
 /// # Errors
 ///
 /// Exit code 3 for a flow that is cut, 5 for one that cannot be decided.
 pub fn refuse(proof: &Proof, waivers: &Waivers) -> Result<(), CliError> {
-    let not_waived = |fate: Fate| -> Vec<&FlowProof> {
-        let waived = |flow: &&FlowProof| waivers.cover(&flow.need.id, fate);
-        proof.with(fate).filter(|flow| !waived(flow)).collect()
+    let open = |fate, waived: &[String]| -> (Vec<&FlowProof>, usize) {
+        let flows: Vec<_> = proof
+            .with(fate)
+            .map(|flow| (flow, open_flows(flow, waived)))
+            .filter(|(_, open)| *open > 0)
+            .collect();
+        let count = flows.iter().map(|(_, open)| open).sum();
+        (flows.into_iter().map(|(flow, _)| flow).collect(), count)
     };
-    let cut = not_waived(Fate::Cut);
+    let waived = &waivers.allow_lockout;
+    let (cut, count) = open(Fate::Cut, waived);
     if let Some(first) = cut.first() {
         let error = CliError::new(
             Exit::Cut,
-            format!(
-                "refused: {} would be cut",
-                counted(cut.len(), "needed flow")
-            ),
+            format!("refused: {} would be cut", counted(count, "needed flow")),
         );
-        return Err(detailed(error, &cut).hint(remedy(&cut, first)));
+        let hint = remedy(&cut, first, &first_open(first, waived));
+        return Err(detailed(error, &cut, count, waived).hint(hint));
     }
-    let open = not_waived(Fate::Unproven);
-    if let Some(first) = open.first() {
+    let waived = &waivers.accept_unproven;
+    let (cut, count) = open(Fate::Unproven, waived);
+    if let Some(first) = cut.first() {
         let error = CliError::new(
             Exit::Unproven,
             format!(
                 "refused: {} cannot be proved",
-                counted(open.len(), "needed flow")
+                counted(count, "needed flow")
             ),
         );
-        return Err(detailed(error, &open).hint(format!(
+        return Err(detailed(error, &cut, count, waived).hint(format!(
             "supply what is missing, or take the risk for each flow: `--accept-unproven {}`",
-            first.need.id
+            first_open(first, waived)
         )));
     }
     Ok(())
 }
 
-fn detailed(error: CliError, flows: &[&FlowProof]) -> CliError {
+fn detailed(error: CliError, flows: &[&FlowProof], count: usize, waived: &[String]) -> CliError {
+    let mut told = 0;
     let shown = flows.iter().take(NAMED).fold(error, |error, flow| {
+        let open = open_flows(flow, waived);
+        told += open;
         error
-            .detail(format!("{}: {}", flow.need.id, flow.need.connection_text()))
+            .detail(format!(
+                "{}{}: {}",
+                first_open(flow, waived),
+                and_alike(open),
+                flow.need.connection_text()
+            ))
             .detail(format!("  {}: {}", flow.when, flow.reason_text()))
             .detail(format!(
                 "  needed: {}; without it, {}",
                 flow.need.evidence, flow.need.rule.without
             ))
     });
-    match flows.len().saturating_sub(NAMED) {
+    match count.saturating_sub(told) {
         0 => shown,
         more => shown.detail(format!("… and {more} more")),
     }
 }
 
 /// The command that would let the cut clients in.
-fn remedy(cut: &[&FlowProof], first: &FlowProof) -> String {
-    let waive = format!("or cut it knowingly: `--allow-lockout {}`", first.need.id);
+fn remedy(cut: &[&FlowProof], first: &FlowProof, id: &str) -> String {
+    let waive = format!("or cut it knowingly: `--allow-lockout {id}`");
     // Only a protect policy asks for a client label; what another rule drops no grant lets in.
     let server = first.need.rule.server.filter(|server| {
         let policy = format!("protected-{server}-server");
@@ -157,7 +193,7 @@ fn remedy(cut: &[&FlowProof], first: &FlowProof) -> String {
     let mut nodes: Vec<&str> = cut
         .iter()
         .filter(|flow| flow.need.rule.server == Some(server))
-        .filter_map(|flow| flow.need.client.as_deref())
+        .flat_map(|flow| flow.clients())
         .collect();
     nodes.sort_unstable();
     nodes.dedup();

@@ -12,7 +12,7 @@ use crate::calico::policy::DEFAULT_TIER;
 use crate::plan::Course;
 use crate::plan::reading::Question;
 use crate::plan::settle::settled;
-use crate::reach::needs::needs;
+use crate::reach::needs::families;
 use crate::recipe::Draft;
 use crate::recipe::failsafes::{Failsafes, PortChoice, prune};
 use crate::recipe::grant::grant_needed;
@@ -164,7 +164,7 @@ impl ServerArgs {
                 let mut ahead = Draft::new(draft.snapshot());
                 protect(&mut ahead, &intent)?;
                 let state = settled(draft.snapshot(), ahead.state());
-                grant_needed(draft, &intent.server, &needs(&state))?;
+                grant_needed(draft, &intent.server, &families(&state))?;
             }
             let ports = protect(draft, &intent)?;
             if !pruning {

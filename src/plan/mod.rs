@@ -12,6 +12,7 @@ use crate::calico::{Datastore, FieldEdit, Object, ObjectId, Snapshot};
 use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
 
+mod alike;
 pub mod check;
 pub mod impact;
 pub mod legal;
@@ -19,7 +20,6 @@ mod owners;
 pub mod proof;
 pub mod reading;
 pub mod report;
-mod representatives;
 pub mod saved;
 pub mod settle;
 pub mod unified;

@@ -6,17 +6,18 @@
 //! may stand to each other. A flow is decided by what its client's side and its server's side are,
 //! so two changes of a stage are all that it can depend on.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::representatives::{only, only_changes, representatives};
+use super::alike::{self, Classes};
 use super::settle::settled;
 use super::ways::Ways;
 use super::{Change, Plan};
-use crate::calico::{Kind, Object, Snapshot};
-use crate::reach::needs::{Components, Need, needs, webhook_backends};
+use crate::calico::{Object, Snapshot};
+use crate::reach::needs::{Family, Need, Servers, families};
 use crate::reach::{Connection, Decision, Verdict, World};
 
 /// What becomes of a needed flow.
@@ -52,7 +53,7 @@ impl Fate {
     }
 }
 
-/// A needed flow and what becomes of it.
+/// A needed flow and what becomes of it, and of all that are decided alike.
 #[derive(Debug, Clone)]
 pub struct FlowProof {
     /// The flow.
@@ -63,6 +64,127 @@ pub struct FlowProof {
     pub decision: Decision,
     /// Where that state is, for people: `after protected labels`.
     pub when: String,
+    /// All flows of its kind, itself included, between hosts that cannot be told apart from its
+    /// own; `None` where it is the only one.
+    pub alike: Option<Alike>,
+}
+
+impl FlowProof {
+    /// How many flows it speaks for.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.alike.as_ref().map_or(1, Alike::count)
+    }
+
+    /// The ids of all flows that it speaks for.
+    pub fn ids(&self) -> impl Iterator<Item = String> + '_ {
+        let one = self.alike.is_none().then(|| self.need.id.clone());
+        let rule = self.need.rule.name;
+        let all = self.alike.iter().flat_map(move |alike| alike.ids(rule));
+        one.into_iter().chain(all)
+    }
+
+    /// Whether it speaks for the flow with an id.
+    #[must_use]
+    pub fn speaks_for(&self, id: &str) -> bool {
+        match &self.alike {
+            None => self.need.id == id,
+            Some(alike) => {
+                let rest = id.strip_prefix(self.need.rule.name);
+                rest.and_then(|rest| rest.strip_prefix(':'))
+                    .is_some_and(|ends| alike.has(ends))
+            }
+        }
+    }
+
+    /// The clients of all flows that it speaks for, as far as they are hosts.
+    pub fn clients(&self) -> impl Iterator<Item = &str> {
+        let many = self.alike.iter().flat_map(|alike| alike.clients.iter());
+        let one = self.need.client.iter().filter(|_| self.alike.is_none());
+        many.chain(one).map(String::as_str)
+    }
+}
+
+/// Flows between hosts that cannot be told apart.
+#[derive(Debug, Clone)]
+pub struct Alike {
+    /// The clients, in order of name; nobody where the flow is a way in for people.
+    pub clients: Arc<[String]>,
+    /// The servers: hosts in order of name, or the one address that all clients need.
+    pub servers: Arc<[String]>,
+    /// Who of the first needs whom of the second.
+    pub pairs: Pairs,
+}
+
+/// Who needs whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pairs {
+    /// Every client every server.
+    Each,
+    /// Every client every server but itself; both lists are the same.
+    Others,
+    /// Every two hosts of either list once, by name; both lists are the same or share nobody.
+    Once,
+    /// Every client itself.
+    Itself,
+    /// People every server.
+    Ways,
+}
+
+impl Alike {
+    /// How many flows there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let (clients, servers) = (self.clients.len(), self.servers.len());
+        let all = clients.saturating_mul(servers);
+        match self.pairs {
+            Pairs::Each => all,
+            Pairs::Others => all.saturating_sub(clients),
+            Pairs::Once if self.clients == self.servers => all.saturating_sub(clients) / 2,
+            Pairs::Once => all,
+            Pairs::Itself => clients,
+            Pairs::Ways => servers,
+        }
+    }
+
+    fn ids(&self, rule: &'static str) -> Box<dyn Iterator<Item = String> + '_> {
+        let id = move |from: &String, to: &String| format!("{rule}:{from}:{to}");
+        let all = self.clients.iter();
+        let all = all.flat_map(|from| self.servers.iter().map(move |to| (from, to)));
+        match self.pairs {
+            Pairs::Each => Box::new(all.map(move |(from, to)| id(from, to))),
+            Pairs::Others => Box::new(
+                all.filter(|(from, to)| from != to)
+                    .map(move |(from, to)| id(from, to)),
+            ),
+            Pairs::Once if self.clients == self.servers => Box::new(
+                all.filter(|(from, to)| from < to)
+                    .map(move |(from, to)| id(from, to)),
+            ),
+            Pairs::Once => Box::new(all.map(move |(a, b)| id(a.min(b), a.max(b)))),
+            Pairs::Itself => Box::new(self.clients.iter().map(move |host| id(host, host))),
+            Pairs::Ways => Box::new(self.servers.iter().map(move |to| format!("{rule}:{to}"))),
+        }
+    }
+
+    /// Whether a flow with these ends is one of them: `client:server`, as in ids.
+    fn has(&self, ends: &str) -> bool {
+        let is_in = |list: &[String], host: &str| list.iter().any(|known| known == host);
+        if self.pairs == Pairs::Ways {
+            return is_in(&self.servers, ends);
+        }
+        let Some((from, to)) = ends.split_once(':') else {
+            return false;
+        };
+        let each = |a: &str, b: &str| is_in(&self.clients, a) && is_in(&self.servers, b);
+        match self.pairs {
+            Pairs::Each => each(from, to),
+            Pairs::Others => from != to && each(from, to),
+            Pairs::Once => from < to && (each(from, to) || each(to, from)),
+            Pairs::Itself => from == to && is_in(&self.clients, from),
+            Pairs::Ways => false,
+        }
+    }
 }
 
 impl FlowProof {
@@ -77,7 +199,7 @@ impl FlowProof {
 /// Every needed flow with its fate.
 #[derive(Debug, Clone, Default)]
 pub struct Proof {
-    /// The flows, in order of their ids.
+    /// The flows, in order of their ids; those that are decided alike once.
     pub flows: Vec<FlowProof>,
     /// How many states were looked at, the one before the plan included.
     pub states: usize,
@@ -94,118 +216,91 @@ impl Proof {
     /// How many flows have a fate.
     #[must_use]
     pub fn count(&self, fate: Fate) -> usize {
-        self.with(fate).count()
+        self.with(fate).map(FlowProof::count).sum()
     }
 }
+
+/// Up to so many hosts each is proved by itself.
+const MANY_HOSTS: usize = 48;
 
 /// Proves the needed flows of a snapshot as it is, without a plan.
 #[must_use]
-pub fn standing(snapshot: &Snapshot) -> Vec<(Need, Decision)> {
-    let state = settled(snapshot, snapshot.clone());
-    let world = World::from_snapshot(&state);
-    let decide = |need: Need| {
-        let decision = decide(&world, &need);
-        (need, decision)
+pub fn standing(snapshot: &Snapshot) -> Proof {
+    let nothing = Plan {
+        datastore: snapshot.datastore.clone(),
+        changes: Vec::new(),
+        notes: Vec::new(),
     };
-    needs(&state).into_iter().map(decide).collect()
+    prove(snapshot, &nothing, &[])
 }
-
-/// More hosts than this are first proved by representatives.
-const MANY_HOSTS: usize = 48;
 
 /// Proves a plan: the needed flows of the states before and behind it, and further ones.
 ///
-/// Of many hosts that cannot be told apart a few stand for all. Where something is not kept, every
-/// host is looked at, so that each flow is named.
+/// Of many hosts that cannot be told apart a few stand for all: a flow that is proved of two of
+/// them is proved of all in their places.
 #[must_use]
 pub fn prove(before: &Snapshot, plan: &Plan, further: &[Need]) -> Proof {
+    prove_by_classes(before, plan, further, MANY_HOSTS)
+}
+
+/// Proves a plan like [`prove`], where hosts stand for others once there are more than `many`;
+/// with [`usize::MAX`] each host stands for itself, however many there are.
+#[must_use]
+pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: usize) -> Proof {
     let start = settled(before, before.clone());
     let end = settled(before, plan.after(before, plan.changes.len()));
-    let hosts: BTreeSet<&str> = end
-        .of(Kind::HostEndpoint)
-        .filter_map(|e| e.spec_str("node"))
-        .collect();
-    let hosts = hosts.len().max(end.of(Kind::Node).count());
-    if hosts > MANY_HOSTS && further.is_empty() {
-        let always = hosts_of_pods(&end);
-        if let Some(kept) = representatives(&start, &end, plan, &always) {
-            let (small, plan) = (only(before, &kept), only_changes(plan, &kept));
-            let start = settled(&small, small.clone());
-            let end = settled(&small, plan.after(&small, plan.changes.len()));
-            let mut proof = prove_all(&small, &plan, further, &start, &end);
-            if proof.count(Fate::Cut) + proof.count(Fate::Unproven) == 0 {
-                proof.stand_in = Some((kept.len(), hosts));
-                return proof;
-            }
+    let mut needed = families(&start);
+    for family in families(&end) {
+        if !needed.contains(&family) {
+            needed.push(family);
         }
     }
-    prove_all(before, plan, further, &start, &end)
-}
-
-/// Hosts of pods that needed flows go to by address: backends of webhooks.
-fn hosts_of_pods(state: &Snapshot) -> BTreeSet<String> {
-    let components = Components::find(state);
-    let wanted: BTreeSet<String> = webhook_backends(state, &components)
-        .into_iter()
-        .map(|ip| ip.to_string())
-        .collect();
-    let at = |pod: &Object| {
-        let ip = pod
-            .value()
-            .pointer("/status/podIP")
-            .and_then(|v| v.as_str());
-        ip.is_some_and(|ip| wanted.contains(ip))
+    let states = alike::States {
+        start: &start,
+        end: &end,
+        plan,
     };
-    let pods = state.of(Kind::Pod).filter(|pod| at(pod));
-    pods.filter_map(|pod| pod.spec_str("nodeName").map(str::to_owned))
-        .collect()
-}
-
-fn prove_all(
-    before: &Snapshot,
-    plan: &Plan,
-    further: &[Need],
-    start: &Snapshot,
-    end: &Snapshot,
-) -> Proof {
-    let mut flows: BTreeMap<String, Need> = BTreeMap::new();
-    for need in needs(start)
-        .into_iter()
-        .chain(needs(end))
-        .chain(further.iter().cloned())
-    {
-        flows.entry(need.id.clone()).or_insert(need);
+    let classes = Classes::of(states, &needed, further, many);
+    let few = classes.small(before);
+    let plan = classes.small_plan(plan);
+    let (start, end) = match classes.stand_in() {
+        None => (start, end),
+        Some(_) => (
+            settled(&few, few.clone()),
+            settled(&few, plan.after(&few, plan.changes.len())),
+        ),
+    };
+    let mut flows: Vec<(Need, Option<Alike>)> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for family in &needed {
+        flows_of(family, &classes, &mut seen, &mut flows);
     }
-    let world = World::from_snapshot(start);
+    flows.extend(further.iter().map(|need| (need.clone(), None)));
+    flows.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+    flows.dedup_by(|a, b| a.0.id == b.0.id);
+    let world = World::from_snapshot(&start);
+    let first: Vec<Decision> = flows.iter().map(|(need, _)| decide(&world, need)).collect();
     let mut proof = Proof {
-        flows: flows
-            .into_values()
-            .map(|need| {
-                let decision = decide(&world, &need);
-                FlowProof {
-                    fate: match decision.verdict {
-                        Verdict::Allow => Fate::Kept,
-                        Verdict::Deny => Fate::ClosedBefore,
-                        Verdict::Unproven => Fate::Undecided,
-                    },
-                    when: "before".to_owned(),
-                    decision,
-                    need,
-                }
+        flows: (flows.into_iter().zip(&first))
+            .map(|((need, alike), decision)| FlowProof {
+                fate: match decision.verdict {
+                    Verdict::Allow => Fate::Kept,
+                    Verdict::Deny => Fate::ClosedBefore,
+                    Verdict::Unproven => Fate::Undecided,
+                },
+                when: "before".to_owned(),
+                decision: decision.clone(),
+                need,
+                alike,
             })
             .collect(),
         states: 1,
-        stand_in: None,
+        stand_in: classes.stand_in(),
     };
-    let ways = Ways::before(start, end, &world);
+    let ways = Ways::before(&start, &end, &world, &classes);
     let mut closed = Vec::new();
-    let first: Vec<Decision> = proof
-        .flows
-        .iter()
-        .map(|flow| flow.decision.clone())
-        .collect();
-    for state in States::of(before, plan) {
-        let world = World::from_snapshot(&settled(before, state.snapshot));
+    for state in States::of(&few, &plan) {
+        let world = World::from_snapshot(&settled(&few, state.snapshot));
         proof.states += 1;
         for (flow, before) in proof.flows.iter_mut().zip(&first) {
             look(flow, before, &world, &state.when);
@@ -216,6 +311,84 @@ fn prove_all(
     }
     proof.flows.append(&mut closed);
     proof
+}
+
+/// What a flow's server is for telling flows apart: a class of hosts, or an address by its name.
+type Server<'f> = (usize, Option<&'f str>, Pairs);
+
+/// The flows of a family, one for each two classes of hosts. What was found before is left out.
+fn flows_of<'f>(
+    family: &'f Family,
+    classes: &Classes,
+    seen: &mut BTreeSet<(&'static str, usize, Server<'f>)>,
+    flows: &mut Vec<(Need, Option<Alike>)>,
+) {
+    let clients = classes.split(&family.clients);
+    let mut add = |class: usize, server: Server<'f>, ends: [&[&String]; 2]| {
+        let [from, to] = ends;
+        let pairs = server.2;
+        let (Some(a), Some(b)) = (from.first(), to.first()) else {
+            return;
+        };
+        let both = match (pairs, server.1) {
+            (_, Some(name)) => Some((a.as_str(), name)),
+            (Pairs::Itself, None) => Some((a.as_str(), a.as_str())),
+            (Pairs::Once, None) if from != to => Some((a.as_str().min(b), a.as_str().max(b))),
+            (Pairs::Others | Pairs::Once, None) => to.get(1).map(|b| (a.as_str(), b.as_str())),
+            _ => Some((a.as_str(), b.as_str())),
+        };
+        let Some((client, name)) = both.filter(|_| seen.insert((family.rule.name, class, server)))
+        else {
+            return;
+        };
+        let list = |hosts: &[&String]| hosts.iter().map(|h| (*h).clone()).collect();
+        let servers: Arc<[String]> = match server.1 {
+            Some(name) => Arc::from([name.to_owned()]),
+            None => list(to),
+        };
+        let alike = Alike {
+            clients: list(from),
+            servers,
+            pairs,
+        };
+        let alike = Some(alike).filter(|alike| alike.count() > 1);
+        flows.push((family.need(client, name), alike));
+    };
+    match &family.servers {
+        Servers::Hosts(hosts) | Servers::Others(hosts) => {
+            let others = matches!(family.servers, Servers::Others(_));
+            let servers = classes.split(hosts);
+            for (from_class, from) in &clients {
+                for (to_class, to) in &servers {
+                    if from_class != to_class {
+                        add(*from_class, (*to_class, None, Pairs::Each), [from, to]);
+                        continue;
+                    }
+                    if !others {
+                        add(*from_class, (*to_class, None, Pairs::Itself), [from, from]);
+                    }
+                    add(*from_class, (*to_class, None, Pairs::Others), [from, to]);
+                }
+            }
+        }
+        Servers::EachOther => {
+            for (from_class, from) in &clients {
+                for (to_class, to) in clients.range(from_class..) {
+                    add(*from_class, (*to_class, None, Pairs::Once), [from, to]);
+                }
+            }
+        }
+        Servers::Itself(_) => {
+            for (class, hosts) in &clients {
+                add(*class, (*class, None, Pairs::Itself), [hosts, hosts]);
+            }
+        }
+        Servers::Address { name, .. } => {
+            for (class, hosts) in &clients {
+                add(*class, (0, Some(name), Pairs::Each), [hosts, hosts]);
+            }
+        }
+    }
 }
 
 /// Looks at a flow in one more state and keeps the worst.

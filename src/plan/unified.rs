@@ -66,11 +66,28 @@ pub struct Hunk {
 /// The hunks of a change, over the object as YAML.
 #[must_use]
 pub fn hunks(change: &Change) -> Vec<Hunk> {
-    let text = |object: &Option<Object>| {
-        let shown = object.as_ref().map(|o| to_yaml(&for_people(o.value())));
-        shown.unwrap_or_default()
+    let text = |object: &Object| to_yaml(&for_people(object.value()));
+    match (&change.before, &change.after) {
+        (Some(before), Some(after)) => between(&text(before), &text(after)),
+        (None, Some(object)) => vec![whole(&text(object), Tag::Added)],
+        (Some(object), None) => vec![whole(&text(object), Tag::Removed)],
+        (None, None) => Vec::new(),
+    }
+}
+
+/// The hunk of an object that comes or goes: there is nothing to compare it with.
+fn whole(text: &str, tag: Tag) -> Hunk {
+    let line = |text: &str| Line {
+        tag,
+        pieces: vec![(false, text.to_owned())],
     };
-    between(&text(&change.before), &text(&change.after))
+    let lines: Vec<Line> = text.lines().map(line).collect();
+    let count = lines.len();
+    let header = match tag {
+        Tag::Removed => format!("@@ -1,{count} +0,0 @@"),
+        _ => format!("@@ -0,0 +1,{count} @@"),
+    };
+    Hunk { header, lines }
 }
 
 /// The hunks between two texts.
@@ -120,6 +137,24 @@ mod tests {
         );
         assert!(removed.pieces.contains(&(true, "two".into())));
         assert_eq!(hunks[0].lines[2].tag, Tag::Context);
+    }
+
+    #[test]
+    fn what_comes_or_goes_is_one_hunk_as_the_differ_has_it() {
+        let text = "a: 1\nb:\n  - c\n";
+        for (found, wanted) in [
+            (whole(text, Tag::Added), between("", text)),
+            (whole(text, Tag::Removed), between(text, "")),
+        ] {
+            assert_eq!(found.header, wanted[0].header.trim_end());
+            let texts = |hunk: &Hunk| {
+                hunk.lines
+                    .iter()
+                    .map(|l| (l.tag, l.text()))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(texts(&found), texts(&wanted[0]));
+        }
     }
 
     #[test]

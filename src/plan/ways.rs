@@ -5,8 +5,10 @@
 //! whether that is meant, and until then the flow is unproven.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::proof::{Fate, FlowProof};
+use super::alike::Classes;
+use super::proof::{Alike, Fate, FlowProof, Pairs};
 use crate::calico::{Kind, ServerPort, Snapshot};
 use crate::reach::needs::{Components, Need, OPERATOR_API, Rule, SSH};
 use crate::reach::{Addresses, Connection, Party, Place, Verdict, World};
@@ -16,6 +18,8 @@ pub struct Ways {
     rule: Rule,
     port: ServerPort,
     places: Vec<Place>,
+    /// The hosts that each place stands for, in order of name.
+    hosts: Vec<Arc<[String]>>,
     /// Who could reach each place before.
     before: Vec<Addresses>,
 }
@@ -29,7 +33,7 @@ struct Doors {
 
 impl Ways {
     /// The ways into hosts that have endpoints, in the state before a plan.
-    pub fn before(start: &Snapshot, end: &Snapshot, world: &World) -> Vec<Self> {
+    pub fn before(start: &Snapshot, end: &Snapshot, world: &World, classes: &Classes) -> Vec<Self> {
         let hosts: BTreeSet<String> = [start, end]
             .iter()
             .flat_map(|state| state.of(Kind::HostEndpoint))
@@ -44,14 +48,25 @@ impl Ways {
             }
         }
         let made = ways.into_iter().map(|(rule, port, nodes)| {
-            let main = |node: &String| world.places(node).into_iter().next();
-            let places: Vec<Place> = nodes.iter().filter_map(main).collect();
+            let mut stood: BTreeSet<usize> = BTreeSet::new();
+            let (mut places, mut hosts) = (Vec::new(), Vec::new());
+            for node in &nodes {
+                let Some((class, members)) = classes.members_with(node) else {
+                    continue;
+                };
+                let main = world.places(node).into_iter().next();
+                if let Some(place) = main.filter(|_| stood.insert(class)) {
+                    places.push(place);
+                    hosts.push(Arc::clone(members));
+                }
+            }
             let doors = doors(world, &places, port);
             let before = doors.into_iter().map(|doors| doors.allowed).collect();
             Self {
                 rule,
                 port,
                 places,
+                hosts,
                 before,
             }
         });
@@ -61,7 +76,8 @@ impl Ways {
     /// Looks at the ways in one more state, and keeps the worst of each in `flows`.
     pub fn look(&self, world: &World, when: &str, flows: &mut Vec<FlowProof>) {
         let now = doors(world, &self.places, self.port);
-        for ((place, before), now) in self.places.iter().zip(&self.before).zip(&now) {
+        let places = self.places.iter().zip(&self.hosts);
+        for (((place, hosts), before), now) in places.zip(&self.before).zip(&now) {
             let lost = before.difference(&now.allowed);
             let Some(source) = lost.firsts().next() else {
                 continue;
@@ -94,6 +110,11 @@ impl Ways {
                 fate,
                 decision,
                 when: when.to_owned(),
+                alike: (hosts.len() > 1).then(|| Alike {
+                    clients: Arc::from([]),
+                    servers: Arc::clone(hosts),
+                    pairs: Pairs::Ways,
+                }),
             };
             match known {
                 Some(flow) => *flow = proof,

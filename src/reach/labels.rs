@@ -76,7 +76,7 @@ impl Mentions {
     }
 
     /// The value that stands for `value` of a label; `None` when no selector looks at the label.
-    fn kept<'v>(&self, label: &str, value: &'v str) -> Option<&'v str> {
+    pub fn kept<'v>(&self, label: &str, value: &'v str) -> Option<&'v str> {
         match self.labels.get(label)? {
             Values::Whole => Some(value),
             Values::Compared(values) if values.contains(value) => Some(value),

@@ -12,6 +12,7 @@ use crate::calico::kubernetes::{PodView, SliceView};
 use crate::calico::{Kind, Protocol, Snapshot, Transport};
 
 use super::addresses::parse_net;
+use super::distinctions::service_addresses;
 use super::missing::Missing;
 use super::oracle::Oracle;
 use super::packet::Packet;
@@ -124,22 +125,7 @@ impl Routes {
             let namespace = service.id().namespace.clone().unwrap_or_default();
             let key = (namespace, service.name().to_owned());
             let slices = slices.get(&key).map(Vec::as_slice).unwrap_or_default();
-            let mut ips: Vec<IpAddr> = Vec::new();
-            let fields = ["clusterIPs", "externalIPs"];
-            let listed = fields
-                .into_iter()
-                .flat_map(|field| service.spec_strs(field));
-            let ingress = service.value().pointer("/status/loadBalancer/ingress");
-            let ingress = ingress.and_then(Value::as_array).into_iter().flatten();
-            let ingress = ingress.filter_map(|i| i.get("ip")?.as_str());
-            let one = service.spec_str("clusterIP");
-            for text in listed.chain(ingress).chain(one) {
-                if let Ok(ip) = text.parse()
-                    && !ips.contains(&ip)
-                {
-                    ips.push(ip);
-                }
-            }
+            let ips = service_addresses(service);
             let keeps_source = service.spec_str("externalTrafficPolicy") == Some("Local");
             let ports = service.spec("ports").and_then(Value::as_array);
             for port in ports.into_iter().flatten() {

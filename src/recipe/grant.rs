@@ -13,7 +13,8 @@ use crate::calico::endpoint::HostEndpointSpec;
 use crate::calico::names::ServerName;
 use crate::calico::net::parse_cidr_or_ip;
 use crate::calico::{Kind, Object, ObjectId, Snapshot};
-use crate::reach::needs::Need;
+use crate::reach::Addresses;
+use crate::reach::needs::Family;
 
 /// Let clients in, or shut them out again: who is meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,8 +68,8 @@ pub fn grant(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError>
     for host in hosts.choose(&intent.nodes)? {
         loose.extend(grant_host(draft, &hosts, host, &label, &listed)?);
     }
-    let known = covered(draft, &intent.server, None);
-    loose.retain(|net: &IpNet| !known.iter().any(|k| k.contains(net)));
+    let known = Addresses::of(covered(draft, &intent.server, None));
+    loose.retain(|net: &IpNet| !known.contains_all(&Addresses::of([*net])));
     add_to_set(
         draft,
         &intent.server,
@@ -114,15 +115,14 @@ pub fn grant(draft: &mut Draft<'_>, intent: &Clients) -> Result<(), RecipeError>
 /// # Errors
 ///
 /// As [`grant`].
-pub fn grant_needed<'n>(
+pub fn grant_needed(
     draft: &mut Draft<'_>,
     server: &ServerName,
-    needs: impl IntoIterator<Item = &'n Need>,
+    families: &[Family],
 ) -> Result<(), RecipeError> {
-    let clients = needs
-        .into_iter()
-        .filter(|need| need.rule.server == Some(server.as_str()));
-    let names: BTreeSet<&String> = clients.filter_map(|need| need.client.as_ref()).collect();
+    let needed = families.iter();
+    let needed = needed.filter(|family| family.rule.server == Some(server.as_str()));
+    let names: BTreeSet<&String> = needed.flat_map(|family| &family.clients).collect();
     if names.is_empty() {
         return Ok(());
     }
@@ -350,10 +350,10 @@ pub fn add_to_set(
         return Ok(());
     };
     let labelled = existing.label(&label).is_some();
-    let known: Vec<IpNet> = nets_of(existing).collect();
+    let known = Addresses::of(nets_of(existing));
     let new: Vec<String> = nets
         .iter()
-        .filter(|net| !known.iter().any(|k| k.contains(*net)))
+        .filter(|net| !known.contains_all(&Addresses::of([**net])))
         .map(ToString::to_string)
         .collect();
     if !labelled && !known.is_empty() {

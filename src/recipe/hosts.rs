@@ -181,6 +181,7 @@ impl<'s> Hosts<'s> {
                 return Err(self.unknown(name));
             }
         }
+        let names: BTreeSet<&String> = choice.names.iter().collect();
         let chosen: Vec<_> = self
             .all()
             .filter(|host| {
@@ -189,7 +190,7 @@ impl<'s> Hosts<'s> {
                     None => s.matches(&BTreeMap::<String, String>::new()),
                 };
                 choice.all
-                    || choice.names.contains(&host.name)
+                    || names.contains(&host.name)
                     || choice.selector.as_ref().is_some_and(selected)
             })
             .collect();

@@ -19,6 +19,7 @@ use crate::calico::felix::{Direction, FailsafeLayers};
 use crate::calico::names::{ServerName, host_endpoint_name};
 use crate::calico::policy::{DEFAULT_TIER, TierSpec};
 use crate::calico::{Kind, Object, ObjectId, ServerPort, Version};
+use crate::reach::Addresses;
 
 /// Protect a server: what is meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -624,8 +625,8 @@ fn allow_self(
     }
     wanted.extend(loopback());
     let own_set = intent.server.client_set_name(Some(SELF_SET));
-    let known = covered(draft, &intent.server, Some(&own_set));
-    wanted.retain(|net| !known.iter().any(|k| k.contains(net)));
+    let known = Addresses::of(covered(draft, &intent.server, Some(&own_set)));
+    wanted.retain(|net| !known.contains_all(&Addresses::of([*net])));
     add_to_set(
         draft,
         &intent.server,

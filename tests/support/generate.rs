@@ -67,6 +67,7 @@ pub fn cluster(size: Size) -> Snapshot {
         "metadata": {"name": "calico-node", "namespace": "calico-system"},
         "spec": {"template": {"spec": {"containers": [{"name": "calico-node", "env": [
             {"name": "FELIX_DEFAULTENDPOINTTOHOSTACTION", "value": "ACCEPT"}]}]}}}}));
+    add_components(&mut objects, size);
     let stored = objects.into_iter().map(|value| Stored {
         object: Object::new(value).unwrap(),
         revision: String::new(),
@@ -103,6 +104,31 @@ fn add_host(objects: &mut Vec<Value>, size: Size, at: u32) {
         "spec": {"node": name, "interfaceName": "*", "expectedIPs": [ip],
             "profiles": ["projectcalico-default-allow"]}}),
     );
+}
+
+/// What makes flows needed: Typha and API servers on some hosts, a mesh of all.
+fn add_components(objects: &mut Vec<Value>, size: Size) {
+    objects.push(
+        json!({"apiVersion": "projectcalico.org/v3", "kind": "ClusterInformation",
+        "metadata": {"name": "default"},
+        "spec": {"calicoVersion": "v3.32.1", "clusterType": "k8s,bgp", "datastoreReady": true}}),
+    );
+    let pod = |at: u32, name: &str, labels: Value| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": format!("{name}-{at}"), "namespace": "kube-system", "labels": labels},
+            "spec": {"nodeName": host(at), "hostNetwork": true, "containers": []},
+            "status": {"phase": "Running", "podIP": address(at)}})
+    };
+    for at in 0..3.min(size.hosts) {
+        objects.push(pod(
+            at,
+            "kube-apiserver",
+            json!({"component": "kube-apiserver"}),
+        ));
+    }
+    for at in 3..13.min(size.hosts) {
+        objects.push(pod(at, "calico-typha", json!({"k8s-app": "calico-typha"})));
+    }
 }
 
 fn policy(name: &str, spec: &Value) -> Value {

@@ -56,6 +56,14 @@ pub struct Flow {
     pub verdict: Verdict,
     /// How that is decided, on both hosts.
     pub steps: Vec<String>,
+    /// How many flows it speaks for: those between hosts that cannot be told apart from its own.
+    pub flows: usize,
+    /// Their clients, where there is more than one flow.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub clients: Vec<String>,
+    /// Their servers, where there is more than one flow.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub servers: Vec<String>,
 }
 
 impl From<&proof::Proof> for Proof {
@@ -70,7 +78,11 @@ impl From<&proof::Proof> for Proof {
 
 impl From<&FlowProof> for Flow {
     fn from(flow: &FlowProof) -> Self {
+        let alike = flow.alike.as_ref();
         Self {
+            flows: flow.count(),
+            clients: alike.map_or_else(Vec::new, |a| a.clients.to_vec()),
+            servers: alike.map_or_else(Vec::new, |a| a.servers.to_vec()),
             id: flow.need.id.clone(),
             rule: flow.need.rule.name.to_owned(),
             connection: flow.need.connection_text(),

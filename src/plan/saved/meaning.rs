@@ -23,7 +23,8 @@ pub struct Meaning {
     pub effects: Vec<Effect>,
     /// What it means, without what changes by itself: addresses of pods.
     pub impact: Impact,
-    /// What becomes of needed flows. Where hosts stand for others, a rule stands for its flows.
+    /// What becomes of needed flows. Where hosts stand for others, a rule stands for its flows, those
+    /// that a waiver must name aside.
     pub flows: BTreeMap<String, Fate>,
 }
 
@@ -69,7 +70,8 @@ impl Meaning {
         let by_rule = plan.stand_in.is_some();
         let flows = plan.proofs.iter().map(|flow| {
             let rule = flow.id.split(':').next().unwrap_or_default();
-            let key = if by_rule {
+            let is_waived = matches!(flow.fate, Fate::Cut | Fate::Unproven);
+            let key = if by_rule && !is_waived {
                 format!("{rule} {}", flow.fate.word())
             } else {
                 flow.id.clone()

@@ -57,8 +57,9 @@ impl Waivers {
     #[must_use]
     pub fn needed_by(&self, proof: &Proof) -> Self {
         let needed = |list: &[String], fate| {
-            let flows = proof.with(fate).map(|flow| &flow.need.id);
-            flows.filter(|id| list.contains(id)).cloned().collect()
+            let meant = |id: &&String| proof.with(fate).any(|flow| flow.speaks_for(id));
+            let meant: BTreeSet<&String> = list.iter().filter(meant).collect();
+            meant.into_iter().cloned().collect()
         };
         Self {
             allow_lockout: needed(&self.allow_lockout, Fate::Cut),
@@ -80,13 +81,18 @@ pub struct Flow {
     pub reason: String,
 }
 
-impl From<&FlowProof> for Flow {
-    fn from(flow: &FlowProof) -> Self {
-        Self {
-            id: flow.need.id.clone(),
+impl Flow {
+    /// What a proof says. Flows that a waiver must name are named one by one.
+    fn of(flow: &FlowProof) -> Vec<Self> {
+        let said = |id: String| Self {
+            id,
             fate: flow.fate,
             when: flow.when.clone(),
             reason: flow.reason_text(),
+        };
+        match flow.fate {
+            Fate::Cut | Fate::Unproven => flow.ids().map(said).collect(),
+            Fate::Kept | Fate::ClosedBefore | Fate::Undecided => vec![said(flow.need.id.clone())],
         }
     }
 }
@@ -170,7 +176,7 @@ impl SavedPlan {
             undo: opposite(&changes),
             changes,
             impact: parts.impact.into(),
-            proofs: parts.proof.flows.iter().map(Flow::from).collect(),
+            proofs: parts.proof.flows.iter().flat_map(Flow::of).collect(),
             stand_in: report::StandIn::of(parts.proof),
             waivers: parts.waivers.needed_by(parts.proof),
             digest: String::new(),

@@ -1,0 +1,212 @@
+//! Hosts that stand for others in a proof.
+//!
+//! Hosts of a class cannot be told apart: what a decision sees of them is equal in all states of a
+//! plan (see [`describe`]), and so are the flows that they need and the changes that the plan makes
+//! to them. A flow between hosts of two classes is decided as one between any other two of the same
+//! classes. Three hosts of a class are enough for every pair, and for a third that is neither. Of
+//! workloads on other hosts only the addresses count that they bring into sets: one of a class is
+//! enough.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{Change, Plan};
+use crate::calico::{Kind, Object, Snapshot};
+use crate::reach::Distinctions;
+use crate::reach::needs::{Family, Need, Servers};
+use describe::{Owner, PodName};
+use gather::Gathered;
+
+mod describe;
+mod gather;
+
+/// How many hosts of a class are kept.
+const OF_A_CLASS: usize = 3;
+
+/// Hosts by class.
+#[derive(Debug, Default)]
+pub struct Classes {
+    class_of: HashMap<String, usize>,
+    /// In order of name.
+    members: Vec<Arc<[String]>>,
+    /// What stands for all; `None` where every host stands for itself.
+    kept: Option<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    hosts: BTreeSet<String>,
+    /// Workloads on other hosts.
+    pods: HashSet<PodName>,
+}
+
+/// The states that hosts are compared in.
+#[derive(Clone, Copy)]
+pub struct States<'s> {
+    /// Before the plan, as controllers have made it.
+    pub start: &'s Snapshot,
+    /// Behind it.
+    pub end: &'s Snapshot,
+    /// What lies between.
+    pub plan: &'s Plan,
+}
+
+impl Classes {
+    /// Finds the classes of hosts that no state of a plan tells apart, where there are more hosts
+    /// than `many`. Hosts that `further` flows name stand for themselves.
+    pub fn of(states: States<'_>, families: &[Family], further: &[Need], many: usize) -> Self {
+        let gathered = Gathered::of(states, families);
+        if gathered.hosts.len() <= many || gathered.may_be_translated(states, families) {
+            return Self::each(gathered.hosts.into_keys());
+        }
+        let distinctions = distinctions(states);
+        let (hosts, pods) = gathered.keys(&distinctions, families, further);
+        let mut numbers = HashMap::new();
+        let mut members: Vec<Vec<String>> = Vec::new();
+        let mut classes = Self::default();
+        for (host, key) in hosts {
+            let class = *numbers.entry(key).or_insert(members.len());
+            if class == members.len() {
+                members.push(Vec::new());
+            }
+            classes.class_of.insert(host.clone(), class);
+            if let Some(known) = members.get_mut(class) {
+                known.push(host);
+            }
+        }
+        if members.len() < classes.class_of.len() {
+            let kept = members.iter().flat_map(|m| m.iter().take(OF_A_CLASS));
+            let mut seen = HashSet::new();
+            classes.kept = Some(Kept {
+                hosts: kept.cloned().collect(),
+                pods: pods
+                    .into_iter()
+                    .filter_map(|(pod, key)| seen.insert(key).then_some(pod))
+                    .collect(),
+            });
+        }
+        classes.members = members.into_iter().map(Arc::from).collect();
+        classes
+    }
+
+    fn each(hosts: impl Iterator<Item = String>) -> Self {
+        let mut classes = Self::default();
+        for (at, host) in hosts.enumerate() {
+            classes.class_of.insert(host.clone(), at);
+            classes.members.push(Arc::from([host]));
+        }
+        classes
+    }
+
+    /// How many hosts stand for how many; `None` where each stands for itself.
+    pub fn stand_in(&self) -> Option<(usize, usize)> {
+        let kept = self.kept.as_ref()?;
+        Some((kept.hosts.len(), self.class_of.len()))
+    }
+
+    /// Splits hosts by class, in order of the classes' first hosts.
+    pub fn split<'h>(&self, hosts: &'h [String]) -> BTreeMap<usize, Vec<&'h String>> {
+        let mut split: BTreeMap<usize, Vec<&String>> = BTreeMap::new();
+        for host in hosts {
+            if let Some(class) = self.class_of.get(host) {
+                split.entry(*class).or_default().push(host);
+            }
+        }
+        split
+    }
+
+    /// The hosts of the class of one.
+    pub fn members_with(&self, host: &str) -> Option<(usize, &Arc<[String]>)> {
+        let class = *self.class_of.get(host)?;
+        Some((class, self.members.get(class)?))
+    }
+
+    /// A snapshot with what stands for all.
+    pub fn small(&self, snapshot: &Snapshot) -> Snapshot {
+        let Some(kept) = &self.kept else {
+            return snapshot.clone();
+        };
+        let stays = snapshot.all().filter(|s| kept.holds(&s.object)).cloned();
+        let mut small = Snapshot::new(snapshot.datastore.clone(), stays);
+        small.warnings.clone_from(&snapshot.warnings);
+        small
+    }
+
+    /// A plan with the changes of what stands for all.
+    pub fn small_plan(&self, plan: &Plan) -> Plan {
+        let stays = |change: &&Change| {
+            let object = change.after.as_ref().or(change.before.as_ref());
+            let kept = self.kept.as_ref();
+            object.is_none_or(|object| kept.is_none_or(|kept| kept.holds(object)))
+        };
+        Plan {
+            datastore: plan.datastore.clone(),
+            changes: plan.changes.iter().filter(stays).cloned().collect(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl Kept {
+    fn holds(&self, object: &Object) -> bool {
+        match describe::owner(object) {
+            None => true,
+            Some(Owner::Host(host)) => self.hosts.contains(host),
+            Some(Owner::Pod { name, host }) => {
+                host.is_none_or(|host| self.hosts.contains(host)) || self.pods.contains(&name)
+            }
+        }
+    }
+}
+
+/// The hosts that a family's flows go to.
+fn servers(family: &Family) -> &[String] {
+    match &family.servers {
+        Servers::Hosts(hosts) | Servers::Others(hosts) => hosts,
+        _ => &[],
+    }
+}
+
+/// Everything that some state of a plan compares labels and addresses with: what is in force
+/// before it, what is new behind it, and what is there in between only.
+fn distinctions(states: States<'_>) -> Distinctions {
+    let mut all = Distinctions::default();
+    all.add(states.start);
+    let new = states.end.all();
+    let new =
+        new.filter(|s| is_context(&s.object) || states.start.get(s.object.id()) != Some(&s.object));
+    all.add(&Snapshot::new(states.end.datastore.clone(), new.cloned()));
+    let mut between = Snapshot::new(states.end.datastore.clone(), []);
+    for change in &states.plan.changes {
+        let known = |object: &Object| {
+            let same = |state: &Snapshot| state.get(object.id()) == Some(object);
+            same(states.start) || same(states.end)
+        };
+        let is_rule = !matches!(
+            change.id.kind,
+            Kind::HostEndpoint | Kind::WorkloadEndpoint | Kind::Node | Kind::CalicoNode | Kind::Pod
+        );
+        for object in change.after.iter().filter(|o| is_rule && !known(o)) {
+            between.put(object.clone());
+        }
+    }
+    if !between.is_empty() {
+        states
+            .start
+            .all()
+            .filter(|s| is_context(&s.object))
+            .for_each(|s| {
+                between.put(s.object.clone());
+            });
+        all.add(&between);
+    }
+    all
+}
+
+/// Objects without which others are not read as they are.
+fn is_context(object: &Object) -> bool {
+    matches!(
+        object.id().kind,
+        Kind::Tier | Kind::Namespace | Kind::ServiceAccount | Kind::Profile
+    )
+}
