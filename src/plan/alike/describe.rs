@@ -67,6 +67,8 @@ pub enum Shape {
         addresses: Vec<AddressRole>,
         interfaces: Option<Vec<(String, usize)>>,
         tunnels: Vec<&'static str>,
+        /// How many addresses of BGP it has.
+        bgp: usize,
         /// Of a host that routing may ask for its networks.
         networks: Vec<Network>,
     },
@@ -241,6 +243,7 @@ fn node(
     let of_interfaces = host.interfaces.iter().flatten();
     addresses.extend(of_interfaces.flat_map(|(_, ips)| ips.iter().map(|ip| (*ip, Says::Has))));
     addresses.extend(host.tunnels.iter().map(|(_, ip)| (*ip, Says::Has)));
+    addresses.extend(host.bgp.iter().map(|ip| (*ip, Says::Part)));
     let has_choice = |net: &IpNet| {
         let family = host
             .underlay()
@@ -275,6 +278,7 @@ fn node(
                 .map(|(name, ips)| (name.clone(), ips.len()));
             told.collect()
         }),
+        bgp: host.bgp.len(),
         tunnels: host.tunnels.iter().map(|(device, _)| *device).collect(),
         networks,
     }

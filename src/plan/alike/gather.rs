@@ -296,7 +296,7 @@ impl<'h> Claims<'h> {
     /// Whether it cannot be told by a rule whose the address is.
     fn is_mixed(&self, ip: IpAddr) -> bool {
         let claim = self.0.get(&ip);
-        claim.is_some_and(|c| c.is_pod || c.is_shared && c.is_moving)
+        claim.is_some_and(|c| c.is_pod || c.is_shared && (c.is_moving || c.has.is_none()))
     }
 
     fn shared(&self, ip: IpAddr, host: &str) -> Option<(IpAddr, bool, bool)> {
