@@ -3,8 +3,12 @@
 # the control plane, and prune its failsafe port. Works on a copy; the sample stays as it is.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-cluster=$(mktemp -d)
-trap 'rm -rf "$cluster"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cluster=$work/cluster
+mkdir "$cluster"
+# The journal of a rehearsal goes with it.
+export XDG_STATE_HOME="$work/state"
 cp -R "$here/cluster/." "$cluster"
 
 protect() {

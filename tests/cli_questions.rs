@@ -26,6 +26,7 @@ fn on_a_terminal(cluster: &Cluster, arguments: &[&str]) -> Option<Command> {
         .args(["-qec", &line, "/dev/null"])
         .current_dir(cluster.home())
         .env_clear()
+        .env("XDG_STATE_HOME", cluster.state())
         .env("TERM", "xterm")
         .env("SHELL", "/bin/sh")
         .env("PATH", "/usr/bin:/bin")

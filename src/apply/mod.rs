@@ -1,9 +1,23 @@
-//! Runs a plan against a store.
+//! Runs a plan against a store, and keeps a journal of it from which it can be gone on with and
+//! taken back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::plan::Plan;
-use crate::store::{Store, StoreError, Write};
+use crate::plan::{Change, Plan};
+use crate::store::{Keepsake, Store, StoreError, Write};
+
+pub mod folder;
+pub mod id;
+pub mod journal;
+pub mod record;
+#[cfg(test)]
+mod tests;
+pub mod window;
+
+pub use folder::{Actor, Folder, Lock};
+pub use id::RunId;
+pub use journal::{End, Entry, Header, Journal};
+pub use record::{Record, State};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -21,37 +35,48 @@ pub enum Outcome {
     },
 }
 
-/// Writes a plan batch by batch, once the store has found nothing that speaks against any part of
-/// it. `stop` is looked at between batches; `progress` hears of every
-/// change that has been written.
+/// Finds out whether a plan can be written, without writing anything.
+///
+/// # Errors
+///
+/// When a change is known to fail.
+pub async fn preflight(plan: &Plan, store: &mut impl Store) -> Result<(), StoreError> {
+    let all: Vec<Write> = plan.changes.iter().map(Change::write).collect();
+    store.preflight(&all).await
+}
+
+/// Writes a plan batch by batch. `steps` are the numbers by which the journal knows the changes.
+/// Nothing of a batch is written before the journal says on disk that it is going to be. `stop` is
+/// looked at between batches; `progress` hears of every change that has been written.
 pub async fn run(
     plan: &Plan,
+    steps: &[usize],
     store: &mut impl Store,
+    journal: &mut Journal,
     stop: &AtomicBool,
     mut progress: impl FnMut(usize),
 ) -> Outcome {
-    let all: Vec<Write> = plan
-        .changes
-        .iter()
-        .map(crate::plan::Change::write)
-        .collect();
-    if let Err(error) = store.preflight(&all).await {
-        return Outcome::Failed(error);
-    }
-    drop(all);
     let mut done = Vec::new();
     let mut first = 0;
     for batch in plan.batches() {
         if stop.load(Ordering::Relaxed) {
             return Outcome::Partly { done, error: None };
         }
-        let writes: Vec<Write> = batch.iter().map(crate::plan::Change::write).collect();
-        let result = store
-            .write(&writes, &mut |index| {
-                done.push(first + index);
-                progress(done.len());
-            })
-            .await;
+        let writes: Vec<Write> = batch.iter().map(Change::write).collect();
+        let numbers = steps.get(first..first + batch.len()).unwrap_or_default();
+        let result = match announce(numbers, &writes, store, journal).await {
+            Ok(()) => {
+                let mut tell = |index| {
+                    done.push(first + index);
+                    if let Some(step) = numbers.get(index) {
+                        journal.done(*step);
+                    }
+                    progress(done.len());
+                };
+                store.write(&writes, &mut tell).await
+            }
+            Err(error) => Err(error),
+        };
         done.sort_unstable();
         if let Err(error) = result {
             return if done.is_empty() {
@@ -66,4 +91,15 @@ pub async fn run(
         first += batch.len();
     }
     Outcome::Done
+}
+
+/// Brings to disk what is going to be written.
+async fn announce(
+    steps: &[usize],
+    writes: &[Write],
+    store: &mut impl Store,
+    journal: &mut Journal,
+) -> Result<(), StoreError> {
+    let keepsakes: Vec<Keepsake> = store.keepsakes(writes).await?;
+    journal.intend(steps, keepsakes)
 }

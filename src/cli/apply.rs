@@ -1,6 +1,6 @@
 //! `apply`: execute a saved plan.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -9,27 +9,40 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::show::counted;
 use super::ui::Ui;
+use super::undo::{Overlaps, again};
 use super::write::{Order, Prepared, conclude, prepare, quoted, show};
 use super::{Cli, open_store, saved_plan};
+use crate::apply::RunId;
 use crate::calico::{Datastore, DatastoreKind};
-use crate::plan::saved::{self, ReadSet, SavedPlan, read_set};
+use crate::plan::replay::Direction;
+use crate::plan::saved::{self, ReadSet, SavedPlan, Waivers, read_set};
 
 /// Execute a plan that was saved with `--out`, exactly
 ///
 /// The plan is made and proved again on the datastore as it is now. Where nothing that was read
 /// has changed, or where it changes the same and means the same, it is written; otherwise it is
 /// refused, and what differs is shown. A plan of another datastore, or one that was edited, is
-/// refused.
+/// refused. `--resume` goes on with a run of the journal that stopped half-way.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   calicoctl-protect grant etcd --all-nodes --out plan.json
   calicoctl-protect apply plan.json --dry-run
-  calicoctl-protect apply plan.json --yes")]
+  calicoctl-protect apply plan.json --yes
+  calicoctl-protect apply --resume 6g0793")]
 pub struct ApplyArgs {
     /// The saved plan
-    #[arg(value_name = "PLAN.json")]
-    plan: PathBuf,
+    #[arg(value_name = "PLAN.json", required_unless_present = "resume")]
+    plan: Option<PathBuf>,
+
+    /// Go on with a run that stopped half-way instead: make what is missing of it, in the same
+    /// order, proved on the cluster as it is now
+    #[arg(long, value_name = "ID", conflicts_with = "plan")]
+    resume: Option<RunId>,
+
+    /// With --resume: where others have changed the same since, keep theirs or write over it
+    #[arg(long, value_enum, value_name = "WHOSE", requires = "resume")]
+    overlaps: Option<Overlaps>,
 
     #[command(flatten)]
     running: Running,
@@ -42,7 +55,21 @@ impl ApplyArgs {
     ///
     /// When the plan cannot be read, is refused, or cannot be written.
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
-        let approved = saved_plan::load(&self.plan)?;
+        let Some(plan) = &self.plan else {
+            let (way, waivers) = (Direction::Onward, Waivers::default());
+            let overlaps = self.overlaps;
+            return again(
+                way,
+                self.resume,
+                overlaps,
+                &self.running,
+                waivers,
+                global,
+                ui,
+            )
+            .await;
+        };
+        let approved = saved_plan::load(plan)?;
         let (order, into) = Cli::order_of(&approved.words)?;
         let mut store = open_store(global, into).await?;
         let prepared = prepare(&order, &mut store, ui).await?;
@@ -71,10 +98,17 @@ impl ApplyArgs {
             prepared,
             &approved.waivers,
             &self.running,
+            global,
             &mut store,
             ui,
         )
         .await
+    }
+
+    /// The plan's file, for people.
+    fn shown(&self) -> String {
+        let path = self.plan.as_deref().unwrap_or(Path::new(""));
+        path.display().to_string()
     }
 
     fn refuse_other(
@@ -107,7 +141,7 @@ impl ApplyArgs {
             Exit::Conflict,
             format!(
                 "refused: `{}` is a plan for another datastore",
-                self.plan.display()
+                self.shown()
             ),
         )
         .detail(format!("the plan's: {}", described(was)))
@@ -129,7 +163,7 @@ impl ApplyArgs {
         let error = saved_plan::stale(
             format!(
                 "refused: `{}` does not mean any more what was approved",
-                self.plan.display()
+                self.shown()
             ),
             &differences,
         );

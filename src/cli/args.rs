@@ -36,6 +36,10 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
+    /// Where journals are kept [default: calicoctl-protect in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub journal: Option<PathBuf>,
+
     /// What to log to standard error
     #[arg(
         short,
@@ -148,6 +152,15 @@ pub struct Running {
     /// Write without asking
     #[arg(short, long)]
     pub yes: bool,
+
+    /// Take it back unless it is confirmed within this time: `30s`, `5m`, `1h`
+    ///
+    /// After writing it waits for the Enter key or for `confirm` from anywhere. When the time is up,
+    /// on Ctrl-C, when the terminal hangs up, or when the cluster gives no answer any more, what was
+    /// written is taken back, proved and read back. It saves those who cut others off. Who cuts off
+    /// the machine on which this runs cannot be saved by it: nothing can be taken back from there.
+    #[arg(long, value_name = "TIME", value_parser = crate::apply::window::duration)]
+    pub confirm_within: Option<std::time::Duration>,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]

@@ -48,6 +48,15 @@ impl CliError {
         self
     }
 
+    /// The same with a hint, unless it has one.
+    #[must_use]
+    pub fn or_hint(self, hint: impl Into<String>) -> Self {
+        match self.hint {
+            Some(_) => self,
+            None => self.hint(hint),
+        }
+    }
+
     /// The same with a line below the message.
     #[must_use]
     pub fn detail(mut self, line: impl Into<String>) -> Self {

@@ -11,21 +11,27 @@ pub mod args;
 pub mod check;
 pub mod complete;
 pub mod completion;
+pub mod confirm;
 pub mod error;
 pub mod execute;
 pub mod exit;
 pub mod explain;
 pub mod grant;
+pub mod history;
+pub mod interrupt;
 pub mod plugin;
 pub mod prove;
 pub mod prune;
+pub mod read_back;
 pub mod remove;
 pub mod saved_plan;
 pub mod server;
+pub mod session;
 pub mod show;
 pub mod show_impact;
 pub mod status;
 pub mod ui;
+pub mod undo;
 pub mod version;
 pub mod write;
 
@@ -90,6 +96,9 @@ enum Command {
     Status(status::StatusArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    History(history::HistoryArgs),
+    Undo(undo::UndoArgs),
+    Confirm(confirm::ConfirmArgs),
     Version(version::VersionArgs),
     Completion(completion::CompletionArgs),
     Plugin(plugin::PluginArgs),
@@ -167,6 +176,9 @@ fn execute(cli: Cli, words: &[OsString], ui: Ui) -> Result<Exit, CliError> {
         Command::Status(args) => block_on(args.run(&global, ui)),
         Command::Check(args) => block_on(args.run(&global, ui)),
         Command::Explain(args) => block_on(args.run(&global, ui)),
+        Command::History(args) => block_on(args.run(&global, ui)),
+        Command::Undo(args) => block_on(args.run(&global, ui)),
+        Command::Confirm(args) => args.run(&global, ui),
         Command::Version(args) => args.run(ui),
         Command::Completion(args) => args.run(ui),
         Command::Plugin(args) => args.run(ui),

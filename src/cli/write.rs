@@ -1,11 +1,13 @@
 //! The way of every command that writes: read, draft, plan, show, ask, write.
 
 use std::ffi::OsString;
+use std::time::SystemTime;
 
 use super::args::{Format, Global, Running, Writing};
 use super::error::CliError;
-use super::execute::execute;
+use super::execute::{Run, execute};
 use super::exit::Exit;
+use super::session::Session;
 use super::ui::Ui;
 use super::{open_store, saved_plan, show, show_impact};
 use crate::calico::{Snapshot, Version};
@@ -14,10 +16,11 @@ use crate::plan::legal::faults;
 use crate::plan::proof::{Proof, prove};
 use crate::plan::reading::Question;
 use crate::plan::saved::{self, Parts, SavedPlan, Waivers};
+use crate::plan::verify::with_changed;
 use crate::plan::{Course, Plan, report};
 use crate::plugin::called::{CALICOCTL, Called};
 use crate::recipe::{Draft, Importance, Note, RecipeError};
-use crate::store::Store;
+use crate::store::{Store, Wanted};
 
 type Recipe = Box<dyn Fn(&mut Draft<'_>) -> Result<(), RecipeError>>;
 
@@ -55,6 +58,10 @@ impl Order {
 pub struct Prepared {
     /// What was read.
     pub snapshot: Snapshot,
+    /// When reading began.
+    pub begun: SystemTime,
+    /// What has to be read to look at it again, changed as the plan has it.
+    pub wanted: Wanted,
     /// What is to be written.
     pub plan: Plan,
     /// What becomes of needed flows on the way.
@@ -64,6 +71,26 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Proves a plan on what was read, and works out what it means.
+    #[must_use]
+    pub fn new(snapshot: Snapshot, begun: SystemTime, wanted: Wanted, plan: Plan) -> Self {
+        let proof = if plan.is_empty() {
+            Proof::default()
+        } else {
+            prove(&snapshot, &plan, &[])
+        };
+        let after = plan.after(&snapshot, plan.changes.len());
+        let impact = impact(&snapshot, &after, &plan);
+        Self {
+            wanted: with_changed(wanted, &plan.changes),
+            begun,
+            snapshot,
+            plan,
+            proof,
+            impact,
+        }
+    }
+
     /// The plan as it is saved, made now.
     #[must_use]
     pub fn saved(&self, order: &Order, words: &[String], waivers: &Waivers) -> SavedPlan {
@@ -103,7 +130,8 @@ pub async fn carry_out(
         saved_plan::save(path, &plan, ui)?;
         return Ok(writing.running.pending(&prepared.plan));
     }
-    conclude(order, prepared, &waivers, &writing.running, &mut store, ui).await
+    let running = &writing.running;
+    conclude(order, prepared, &waivers, running, global, &mut store, ui).await
 }
 
 /// Brings a plan that was shown to its end: refuses it, asks, writes.
@@ -116,24 +144,43 @@ pub async fn conclude(
     prepared: Prepared,
     waivers: &Waivers,
     running: &Running,
+    global: &Global,
     store: &mut impl Store,
     ui: Ui,
 ) -> Result<Exit, CliError> {
     if prepared.plan.is_empty() {
+        begin(global, &prepared, running.dry_run, ui)?;
         ui.say("nothing to do");
         return Ok(Exit::Ok);
     }
     refuse(&prepared, waivers)?;
-    if running.dry_run {
+    let Some(session) = begin(global, &prepared, running.dry_run, ui)? else {
         ui.say("dry run: nothing was written");
         return Ok(running.pending(&prepared.plan));
+    };
+    let mut prepared = prepared;
+    if session.written_since(prepared.begun) {
+        let mut conflict =
+            CliError::new(Exit::Conflict, "another run wrote to the cluster meanwhile");
+        conflict.conflict = true;
+        let Some(next) = again(order, &prepared, conflict, waivers, store, ui).await? else {
+            ui.say("nothing is left to do: everything is as the plan wants it");
+            return Ok(Exit::Ok);
+        };
+        prepared = next;
     }
     if !running.yes {
         ask(&prepared.plan, ui)?;
     }
-    let mut prepared = prepared;
     for _ in 0..RETRIES {
-        match execute(&prepared, store, ui).await {
+        match execute(
+            &Run::new(&prepared, waivers, running.confirm_within),
+            &session,
+            store,
+            ui,
+        )
+        .await
+        {
             Err(error) if error.conflict => {
                 let Some(next) = again(order, &prepared, error, waivers, store, ui).await? else {
                     ui.say("nothing is left to do: everything is as the plan wants it");
@@ -144,7 +191,40 @@ pub async fn conclude(
             end => return end,
         }
     }
-    execute(&prepared, store, ui).await
+    execute(
+        &Run::new(&prepared, waivers, running.confirm_within),
+        &session,
+        store,
+        ui,
+    )
+    .await
+}
+
+/// Begins a session of writing, and tells what earlier runs have left half-done. A dry run has
+/// none, and where there is nothing to write it does not matter whether one can be had.
+///
+/// # Errors
+///
+/// When somebody else is writing, or there is no place for the journal.
+fn begin(
+    global: &Global,
+    prepared: &Prepared,
+    dry_run: bool,
+    ui: Ui,
+) -> Result<Option<Session>, CliError> {
+    let now = &prepared.snapshot;
+    if dry_run {
+        super::undo::tell_unfinished(global, now, ui);
+        return Ok(None);
+    }
+    match Session::open(global, &now.datastore) {
+        Ok(session) => {
+            session.look_back(now, ui);
+            Ok(Some(session))
+        }
+        Err(_) if prepared.plan.is_empty() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// How often a plan is made again because somebody else wrote in between.
@@ -217,26 +297,16 @@ async fn again(
 ///
 /// When the store cannot be read, or the recipe refuses.
 pub async fn prepare(order: &Order, store: &mut impl Store, ui: Ui) -> Result<Prepared, CliError> {
-    let snapshot = store.read(&order.question.clone().wanted()).await?;
+    let begun = SystemTime::now();
+    let wanted = order.question.clone().wanted();
+    let snapshot = store.read(&wanted).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
     }
     let mut draft = Draft::new(&snapshot);
     (order.recipe)(&mut draft)?;
     let plan = Plan::new(draft, order.course);
-    let proof = if plan.is_empty() {
-        Proof::default()
-    } else {
-        prove(&snapshot, &plan, &[])
-    };
-    let after = plan.after(&snapshot, plan.changes.len());
-    let impact = impact(&snapshot, &after, &plan);
-    Ok(Prepared {
-        snapshot,
-        plan,
-        proof,
-        impact,
-    })
+    Ok(Prepared::new(snapshot, begun, wanted, plan))
 }
 
 /// Prints a plan and what it means.
@@ -245,6 +315,15 @@ pub async fn prepare(order: &Order, store: &mut impl Store, ui: Ui) -> Result<Pr
 ///
 /// When standard output cannot be written to.
 pub fn show(order: &Order, prepared: &Prepared, format: Format, ui: Ui) -> Result<(), CliError> {
+    print(order.command, prepared, format, ui)
+}
+
+/// Prints the plan of a command and what it means.
+///
+/// # Errors
+///
+/// When standard output cannot be written to.
+pub fn print(command: &str, prepared: &Prepared, format: Format, ui: Ui) -> Result<(), CliError> {
     if let Some(cluster) = show::cluster(&prepared.snapshot.datastore) {
         ui.say(&cluster);
     }
@@ -255,7 +334,7 @@ pub fn show(order: &Order, prepared: &Prepared, format: Format, ui: Ui) -> Resul
         ..
     } = prepared;
     if format != Format::Text {
-        let report = report::Plan::new(order.command, plan, impact, proof);
+        let report = report::Plan::new(command, plan, impact, proof);
         return ui.result(&format.document(&report));
     }
     let meaning = show_impact::text(impact) + &super::prove::text(proof);

@@ -19,10 +19,13 @@ pub mod legal;
 mod owners;
 pub mod proof;
 pub mod reading;
+pub mod rebase;
+pub mod replay;
 pub mod report;
 pub mod saved;
 pub mod settle;
 pub mod unified;
+pub mod verify;
 mod ways;
 
 /// Which way the stages of the safe order are gone through.

@@ -4,7 +4,7 @@ use super::config::{Connection, Settings};
 use super::etcd::Etcd;
 use super::kubernetes::{KubernetesStore, Limits};
 use super::manifests::Manifests;
-use super::{Store, StoreError, Wanted, Write};
+use super::{Keepsake, Store, StoreError, Wanted, Write};
 use crate::calico::Snapshot;
 
 /// One of the stores.
@@ -72,6 +72,22 @@ impl Store for AnyStore {
             Self::Manifests(store) => store.preflight(writes).await,
             Self::Kubernetes(live) => live.store.preflight(writes).await,
             Self::Etcd(live) => live.store.preflight(writes).await,
+        }
+    }
+
+    async fn keepsakes(&mut self, batch: &[Write]) -> Result<Vec<Keepsake>, StoreError> {
+        match self {
+            Self::Manifests(store) => store.keepsakes(batch).await,
+            Self::Kubernetes(live) => live.store.keepsakes(batch).await,
+            Self::Etcd(live) => live.store.keepsakes(batch).await,
+        }
+    }
+
+    fn recall(&mut self, keepsakes: &[Keepsake]) {
+        match self {
+            Self::Manifests(store) => store.recall(keepsakes),
+            Self::Kubernetes(live) => live.store.recall(keepsakes),
+            Self::Etcd(live) => live.store.recall(keepsakes),
         }
     }
 

@@ -6,6 +6,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use crate::calico::{FieldEdit, Kind, Object, ObjectId, Snapshot};
 use crate::selector::Selector;
 
@@ -126,6 +129,11 @@ impl Write {
     }
 }
 
+/// What a store wants kept of what it is about to write over, so that it can be put back to the
+/// letter and not only by its meaning. What it says is the store's own business; it holds no secret.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Keepsake(pub Value);
+
 /// What kind of failure a store met; decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
@@ -199,6 +207,22 @@ pub trait Store {
     async fn preflight(&mut self, writes: &[Write]) -> Result<(), StoreError> {
         let _ = writes;
         Ok(())
+    }
+
+    /// What has to be kept to put a batch back to the letter: asked before the batch is written.
+    ///
+    /// # Errors
+    ///
+    /// When a write of the batch is known to fail. Nothing has been written then.
+    async fn keepsakes(&mut self, batch: &[Write]) -> Result<Vec<Keepsake>, StoreError> {
+        let _ = batch;
+        Ok(Vec::new())
+    }
+
+    /// Takes what was kept when an earlier run wrote, in the order of its writing; asked behind a
+    /// read. Writes that lead back to what was there before then do so to the letter.
+    fn recall(&mut self, keepsakes: &[Keepsake]) {
+        let _ = keepsakes;
     }
 
     /// Writes a batch of changes and calls `done` with the index of each that has taken effect.

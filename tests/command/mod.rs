@@ -122,6 +122,11 @@ impl Cluster {
         self.home.path()
     }
 
+    /// Where the command keeps its journal.
+    pub fn state(&self) -> PathBuf {
+        self.home.path().join("state")
+    }
+
     /// Writes a file.
     #[track_caller]
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
@@ -164,6 +169,7 @@ impl Cluster {
         command
             .current_dir(self.home.path())
             .env_clear()
+            .env("XDG_STATE_HOME", self.state())
             .stdin(Stdio::null());
         command
     }

@@ -13,6 +13,7 @@ use crate::store::{StoreError, StoreErrorKind, Write};
 use super::commit::{self, Prepared, Target};
 use super::document;
 use super::folder::{Folder, Tracked, settle};
+use super::keepsake::Memory;
 use super::picture::Source;
 use super::read::{self, Found};
 use super::rewrite::{Changes, rewrite};
@@ -25,9 +26,15 @@ pub struct Home<'p> {
     pub root: &'p Path,
     /// The file for all new objects.
     pub into: Option<&'p Path>,
+    /// What files said before.
+    pub memory: &'p Memory,
 }
 
-/// Carries a batch out. Every write is checked before the first file is touched.
+/// What a part of a batch leads to: files, and the numbers of the writes that are in each.
+pub type Ready = Vec<(Prepared, Vec<usize>)>;
+
+/// Carries a batch out. Every write is checked before the first file is touched. `ready` is what
+/// [`begin`] has made of the batch, where it was asked.
 ///
 /// # Errors
 ///
@@ -36,6 +43,7 @@ pub fn write(
     folder: &mut Folder,
     home: &Home<'_>,
     batch: &[Write],
+    mut ready: Option<Ready>,
     done: &mut dyn FnMut(usize),
 ) -> Result<(), StoreError> {
     let mut rest = batch;
@@ -43,11 +51,28 @@ pub fn write(
     while !rest.is_empty() {
         let count = independent(rest);
         let (now, later) = rest.split_at(count);
-        group(folder, home, now, &mut |i| done(first + i))?;
+        let files = match ready.take() {
+            Some(ready) => ready,
+            None => group(folder, home, now)?,
+        };
+        commit::all(folder, files, &mut |i| done(first + i))?;
         first += count;
         rest = later;
     }
     Ok(())
+}
+
+/// Prepares the beginning of a batch: all of it, unless one object is concerned more than once.
+///
+/// # Errors
+///
+/// When a write is refused.
+pub fn begin(folder: &Folder, home: &Home<'_>, batch: &[Write]) -> Result<Ready, StoreError> {
+    group(
+        folder,
+        home,
+        batch.get(..independent(batch)).unwrap_or_default(),
+    )
 }
 
 /// How many writes can be done at once: up to the first that concerns an object which an earlier
@@ -68,12 +93,7 @@ fn independent(batch: &[Write]) -> usize {
     batch.len()
 }
 
-fn group(
-    folder: &mut Folder,
-    home: &Home<'_>,
-    batch: &[Write],
-    done: &mut dyn FnMut(usize),
-) -> Result<(), StoreError> {
+fn group(folder: &Folder, home: &Home<'_>, batch: &[Write]) -> Result<Ready, StoreError> {
     let mut order: Vec<Target> = Vec::new();
     let mut targets: BTreeMap<Target, Vec<usize>> = BTreeMap::new();
     for (number, write) in batch.iter().enumerate() {
@@ -90,7 +110,7 @@ fn group(
         let writes = numbers.iter().filter_map(|n| batch.get(*n));
         ready.push((prepare(folder, home, target, writes)?, numbers));
     }
-    commit::all(folder, ready, done)
+    Ok(ready)
 }
 
 /// The file that a write goes to; refuses a write that does not fit what was read.
@@ -124,6 +144,11 @@ fn target(
                     "{} is there already, in `{name}`",
                     object.id()
                 )));
+            }
+            match home.memory.home(object.id(), folder) {
+                Some((_, Some(number))) => return Ok(Target::Known(number)),
+                Some((name, None)) => return Ok(Target::New(home.path_of(name))),
+                None => {}
             }
             if let Some(into) = home.file()? {
                 return home.existing(folder, &into);
@@ -215,6 +240,15 @@ impl Home<'_> {
         Ok(Target::New(into.to_owned()))
     }
 
+    /// The file that people know by a name.
+    fn path_of(&self, name: &str) -> PathBuf {
+        if self.root.is_dir() {
+            self.root.join(name)
+        } else {
+            self.root.to_owned()
+        }
+    }
+
     /// The name of a new file that people know.
     fn shown(&self, path: &Path) -> String {
         let name = path.strip_prefix(self.root).unwrap_or(path);
@@ -278,8 +312,16 @@ fn prepare<'w>(
                 Vec::new()
             };
             bytes.extend_from_slice(text.as_bytes());
+            let revision = match &target {
+                Target::Known(number) => folder.files.get(*number).and_then(Option::as_ref),
+                Target::New(_) => None,
+            };
+            let revision = revision.map(|tracked| &tracked.picture.revision);
+            let said = home.memory.same(&source, revision, &bytes, version);
+            let recalled = said.is_some();
+            let bytes = said.unwrap_or(bytes);
             let contents = read::contents(source.clone(), bytes.clone())?;
-            if before.is_none() {
+            if before.is_none() && !recalled {
                 check_new(&contents.found, &changes.creates, &source)?;
             }
             let (picture, _) = settle(contents, version)?;

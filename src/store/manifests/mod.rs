@@ -11,6 +11,7 @@ mod documents;
 mod edit;
 mod files;
 mod folder;
+mod keepsake;
 mod kustomize;
 mod labels;
 mod picture;
@@ -25,9 +26,10 @@ use std::path::{Path, PathBuf};
 
 use crate::calico::{Snapshot, Version};
 
-use self::batch::Home;
+use self::batch::{Home, Ready};
 use self::folder::Folder;
-use super::{Store, StoreError, Wanted, Write};
+use self::keepsake::Memory;
+use super::{Keepsake, Store, StoreError, Wanted, Write};
 
 /// A folder of manifests, or one file.
 #[derive(Debug)]
@@ -36,6 +38,9 @@ pub struct Manifests {
     into: Option<PathBuf>,
     assumed: Option<Version>,
     folder: Option<Folder>,
+    /// What a batch leads to that is to be written next.
+    ready: Option<(Vec<Write>, Ready)>,
+    memory: Memory,
 }
 
 impl Manifests {
@@ -52,6 +57,8 @@ impl Manifests {
             into: None,
             assumed: None,
             folder: None,
+            ready: None,
+            memory: Memory::default(),
         })
     }
 
@@ -72,17 +79,25 @@ impl Manifests {
 
     fn load(&mut self) -> Result<Snapshot, StoreError> {
         let (mut folder, snapshot) = folder::read(&self.root, self.assumed)?;
-        let home = Home {
-            root: &self.root,
-            into: self.into.as_deref(),
-        };
-        home.check(&folder)?;
+        home(&self.root, self.into.as_deref(), &self.memory).check(&folder)?;
         if let Some(before) = self.folder.take() {
             folder.remember(before);
         }
         self.folder = Some(folder);
+        self.ready = None;
         Ok(snapshot)
     }
+
+    fn loaded(&mut self) -> Result<(), StoreError> {
+        match self.folder {
+            Some(_) => Ok(()),
+            None => self.load().map(drop),
+        }
+    }
+}
+
+fn home<'p>(root: &'p Path, into: Option<&'p Path>, memory: &'p Memory) -> Home<'p> {
+    Home { root, into, memory }
 }
 
 impl Store for Manifests {
@@ -90,21 +105,38 @@ impl Store for Manifests {
         self.load()
     }
 
+    async fn keepsakes(&mut self, batch: &[Write]) -> Result<Vec<Keepsake>, StoreError> {
+        self.loaded()?;
+        let Some(folder) = &self.folder else {
+            return Ok(Vec::new());
+        };
+        let home = home(&self.root, self.into.as_deref(), &self.memory);
+        let ready = batch::begin(folder, &home, batch)?;
+        let kept = ready
+            .iter()
+            .filter_map(|(prepared, _)| keepsake::of(prepared));
+        let kept = kept.collect();
+        self.ready = Some((batch.to_vec(), ready));
+        Ok(kept)
+    }
+
+    fn recall(&mut self, keepsakes: &[Keepsake]) {
+        if let Some(folder) = &self.folder {
+            self.memory = Memory::of(keepsakes, folder);
+        }
+    }
+
     async fn write(
         &mut self,
         batch: &[Write],
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
-        if self.folder.is_none() {
-            self.load()?;
-        }
+        self.loaded()?;
+        let ready = self.ready.take().filter(|(same, _)| same == batch);
         let Some(folder) = &mut self.folder else {
             return Ok(());
         };
-        let home = Home {
-            root: &self.root,
-            into: self.into.as_deref(),
-        };
-        batch::write(folder, &home, batch, done)
+        let home = home(&self.root, self.into.as_deref(), &self.memory);
+        batch::write(folder, &home, batch, ready.map(|(_, ready)| ready), done)
     }
 }

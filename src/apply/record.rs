@@ -1,0 +1,241 @@
+//! A journal as it is read: what is known of a run.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
+
+use super::folder::{Folder, cannot};
+use super::id::RunId;
+use super::journal::{End, Entry, FORMAT_VERSION, Header};
+use crate::store::{Keepsake, StoreError, StoreErrorKind};
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Everything has been written.
+    Done,
+    /// Something may have been written, and something has not.
+    Partly,
+    /// It was taken back.
+    Undone,
+    /// Everything has been written, but nobody has said to keep it.
+    Unconfirmed,
+    /// Nothing has been written.
+    Nothing,
+}
+
+impl State {
+    /// The word for it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Partly => "partly",
+            Self::Undone => "undone",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Nothing => "nothing written",
+        }
+    }
+}
+
+/// What is known of a run.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What it is about.
+    pub header: Header,
+    /// Steps that may have been written.
+    pub intended: BTreeSet<usize>,
+    /// Steps that are known to have been written.
+    pub done: BTreeSet<usize>,
+    /// Steps that were read back as they were meant.
+    pub read: BTreeSet<usize>,
+    /// What the store needs to put things back to the letter, in the order of writing.
+    pub keepsakes: Vec<Keepsake>,
+    /// All else that happened, in order.
+    pub events: Vec<Entry>,
+    /// How many bytes of the file were understood.
+    pub length: u64,
+}
+
+impl Record {
+    /// Reads the journal of a run. A file that is cut anywhere is understood up to the cut.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, it cannot be read, is of an unknown version, or its header is not whole.
+    pub fn read(folder: &Folder, id: RunId) -> Result<Self, StoreError> {
+        let path = folder.file(id);
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                StoreError::new(StoreErrorKind::Usage, format!("there is no run `{id}`"))
+                    .hint("`history` lists the runs of this cluster")
+            }
+            _ => cannot("read", &path, &error),
+        })?;
+        Self::parse(BufReader::new(file)).map_err(|damage| {
+            let shown = path.display();
+            StoreError::new(
+                StoreErrorKind::Failed,
+                format!("the journal `{shown}` cannot be used: {damage}"),
+            )
+            .hint("`status` and `check` show what is there")
+        })
+    }
+
+    /// Reads a journal.
+    ///
+    /// # Errors
+    ///
+    /// A few words on what is wrong with the header: it is not whole, or of an unknown version.
+    pub fn parse(mut file: impl io::BufRead) -> Result<Self, String> {
+        let mut line = Vec::new();
+        let count = file
+            .read_until(b'\n', &mut line)
+            .map_err(|e| e.to_string())?;
+        if line.last() != Some(&b'\n') {
+            return Err("its first line is not whole, so nothing was written by the run".into());
+        }
+        #[derive(serde::Deserialize)]
+        struct Version {
+            format_version: String,
+        }
+        let version: Version = serde_json::from_slice(&line).map_err(|e| e.to_string())?;
+        let major = |version: &str| version.split('.').next().map(str::to_owned);
+        if major(&version.format_version) != major(FORMAT_VERSION) {
+            return Err(format!(
+                "its form `{}` is not known",
+                version.format_version
+            ));
+        }
+        let header = serde_json::from_slice(&line).map_err(|e| e.to_string())?;
+        let mut record = Self {
+            header,
+            intended: BTreeSet::new(),
+            done: BTreeSet::new(),
+            read: BTreeSet::new(),
+            keepsakes: Vec::new(),
+            events: Vec::new(),
+            length: u64::try_from(count).unwrap_or(u64::MAX),
+        };
+        loop {
+            line.clear();
+            // What cannot be read is not there: the rest of the file is beyond a cut.
+            let Ok(count) = file.read_until(b'\n', &mut line) else {
+                return Ok(record);
+            };
+            let whole = line.last() == Some(&b'\n');
+            match serde_json::from_slice(&line) {
+                Ok(entry) if whole => record.take(entry),
+                _ => return Ok(record),
+            }
+            record.length = record
+                .length
+                .saturating_add(u64::try_from(count).unwrap_or(0));
+        }
+    }
+
+    fn take(&mut self, entry: Entry) {
+        match entry {
+            Entry::Intended(step) => {
+                self.intended.insert(step);
+            }
+            Entry::Done(step) => {
+                self.done.insert(step);
+            }
+            Entry::Read(step) => {
+                self.read.insert(step);
+            }
+            Entry::Keepsake(keepsake) => self.keepsakes.push(keepsake),
+            event => self.events.push(event),
+        }
+    }
+
+    /// The run.
+    #[must_use]
+    pub fn id(&self) -> RunId {
+        self.header.id
+    }
+
+    /// How the run stands.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let undone = self.events.iter().rev().find_map(|event| match event {
+            Entry::Undone { .. } => Some(true),
+            Entry::Redone { .. } => Some(false),
+            _ => None,
+        });
+        if undone == Some(true) {
+            return State::Undone;
+        }
+        let end = self.events.iter().rev().find_map(|event| match event {
+            Entry::Ended { how, .. } => Some(Some(*how)),
+            Entry::Resumed { .. } => Some(None),
+            _ => None,
+        });
+        let awaited = |event: &Entry| matches!(event, Entry::Awaiting { .. });
+        match end.flatten() {
+            Some(End::Done) => State::Done,
+            Some(End::Partly) => State::Partly,
+            Some(End::Nothing) => State::Nothing,
+            None if self.events.iter().any(awaited) => State::Unconfirmed,
+            None if self.intended.is_empty() => State::Nothing,
+            None => State::Partly,
+        }
+    }
+
+    /// Why the run ended before it had done all, where that is known.
+    #[must_use]
+    pub fn why(&self) -> Option<&str> {
+        let why = self.events.iter().rev().find_map(|event| match event {
+            Entry::Ended { why, .. } => Some(why.as_deref()),
+            _ => None,
+        });
+        why.flatten()
+    }
+}
+
+/// The runs of a cluster, oldest first. Those of which not even the header is whole are left out:
+/// they wrote nothing.
+#[must_use]
+pub fn all(folder: &Folder) -> Vec<Record> {
+    let ids = folder.runs().into_iter();
+    ids.filter_map(|id| Record::read(folder, id).ok()).collect()
+}
+
+/// The runs of a cluster that have not come to an end, oldest first.
+#[must_use]
+pub fn unfinished(folder: &Folder) -> Vec<Record> {
+    let ids = folder.runs().into_iter();
+    let open = ids.filter(|id| !is_over(folder, *id));
+    let records = open.filter_map(|id| Record::read(folder, id).ok());
+    let waits = |record: &Record| matches!(record.state(), State::Partly | State::Unconfirmed);
+    records.filter(waits).collect()
+}
+
+/// Whether the last line of a journal says that the run is over: what there is to know without
+/// reading all that a long run has changed.
+fn is_over(folder: &Folder, id: RunId) -> bool {
+    let tail = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(folder.file(id))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let Ok(bytes) = tail() else {
+        return false;
+    };
+    let Some(lines) = bytes.strip_suffix(b"\n") else {
+        return false;
+    };
+    let last = lines.rsplit(|byte| *byte == b'\n').next();
+    match last.and_then(|line| serde_json::from_slice(line).ok()) {
+        Some(Entry::Ended { how, .. }) => how != End::Partly,
+        Some(Entry::Undone { .. } | Entry::Redone { .. }) => true,
+        _ => false,
+    }
+}
+
+/// No line about the end of a run is longer.
+const TAIL: u64 = 8192;

@@ -1,0 +1,321 @@
+//! `confirm`, and the window in which it is waited for.
+
+use std::time::{Duration, SystemTime};
+
+use super::args::Global;
+use super::error::CliError;
+use super::execute::{self, Run, Task};
+use super::exit::Exit;
+use super::interrupt::Interrupt;
+use super::session::{Session, actor, when};
+use super::ui::Ui;
+use super::undo;
+use super::write::{self, Prepared};
+use crate::apply::window::{self, Verdict};
+use crate::apply::{End, Entry, Folder, Journal, Record, RunId, State, folder, record};
+use crate::calico::Snapshot;
+use crate::plan::rebase::Precedence;
+use crate::plan::replay::{Direction, replay};
+use crate::plan::saved::Waivers;
+use crate::store::{Store, Wanted};
+
+/// Keep what a run with `--confirm-within` has written
+///
+/// The word is left in the journal's folder, where the waiting run finds it; the cluster is not
+/// contacted. It can be said from any terminal of the same user on the same machine, and from any
+/// machine that shares the folder.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  calicoctl-protect confirm
+  calicoctl-protect confirm 6g0793")]
+pub struct ConfirmArgs {
+    /// The run [default: the only one that waits]
+    #[arg(value_name = "ID")]
+    id: Option<RunId>,
+}
+
+impl ConfirmArgs {
+    /// Keeps a run.
+    ///
+    /// # Errors
+    ///
+    /// When there is none that waits, or it was taken back already.
+    pub fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
+        let (folder, record) = self.find(global)?;
+        let id = record.id();
+        match record.state() {
+            State::Unconfirmed => {}
+            State::Done => {
+                ui.say(&format!("run {id} is kept already"));
+                return Ok(Exit::Ok);
+            }
+            state => {
+                let message = format!("run {id} cannot be kept: {}", state.word());
+                return Err(CliError::new(Exit::Conflict, message)
+                    .hint(format!("`history {id}` shows what became of it")));
+            }
+        }
+        let actor = actor();
+        if window::decide(&folder, id, Verdict::Kept, &actor)? == Verdict::Lapsed {
+            let message = format!("too late: run {id} is being taken back, or has been");
+            return Err(CliError::new(Exit::Conflict, message)
+                .hint(format!("`history {id}` shows what became of it")));
+        }
+        // The run that waits notes it. Where it waits no more, nobody else would.
+        if let Ok(_lock) = folder.lock(&actor)
+            && Record::read(&folder, id)?.state() == State::Unconfirmed
+        {
+            kept(&mut Journal::reopen(&folder, id)?)?;
+        }
+        ui.say(&format!("run {id} is kept"));
+        Ok(Exit::Ok)
+    }
+
+    fn find(&self, global: &Global) -> Result<(Folder, Record), CliError> {
+        let root = folder::root(global.journal.as_deref())?;
+        let folders = Folder::all(&root).into_iter();
+        if let Some(id) = self.id {
+            let mut found = folders.filter(|folder| folder.file(id).is_file());
+            let folder = found.next().ok_or_else(|| no_run(id))?;
+            let record = Record::read(&folder, id)?;
+            return Ok((folder, record));
+        }
+        let waiting = folders.flat_map(|folder| {
+            let records = record::unfinished(&folder).into_iter();
+            let waiting = records.filter(|record| record.state() == State::Unconfirmed);
+            waiting
+                .map(move |record| (folder.clone(), record))
+                .collect::<Vec<_>>()
+        });
+        let mut waiting: Vec<_> = waiting.collect();
+        let only = waiting.pop();
+        match only {
+            Some(only) if waiting.is_empty() => Ok(only),
+            Some(last) => {
+                let error = CliError::usage("several runs wait to be confirmed");
+                let all = waiting.iter().chain([&last]);
+                let error = all.fold(error, |error, (_, record)| {
+                    let command = record.header.by.command.join(" ");
+                    error.detail(format!("{}  `{command}`", record.id()))
+                });
+                Err(error.hint("name one: `confirm ID`"))
+            }
+            None => Err(CliError::usage("no run waits to be confirmed")
+                .hint("`history` shows what became of earlier ones")),
+        }
+    }
+}
+
+/// The failure that there is no such run.
+#[must_use]
+pub fn no_run(id: RunId) -> CliError {
+    CliError::usage(format!("there is no run `{id}`")).hint("`history` lists the runs")
+}
+
+/// Notes that a run is kept, and so done.
+fn kept(journal: &mut Journal) -> Result<(), CliError> {
+    let at = jiff::Timestamp::now();
+    journal.note(&Entry::Confirmed { at })?;
+    Ok(journal.end(End::Done, None)?)
+}
+
+/// How often it is looked whether somebody has decided.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Waits for the word to keep a run. `None` when it has been said; otherwise why the run is to be
+/// taken back.
+///
+/// # Errors
+///
+/// When the journal cannot be written: then nobody would find the window after a crash.
+pub async fn wait(
+    journal: &mut Journal,
+    span: Duration,
+    session: &Session,
+    store: &mut impl Store,
+    interrupt: &Interrupt,
+    ui: Ui,
+) -> Result<Option<CliError>, CliError> {
+    let id = journal.id();
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::try_from(span).unwrap_or_default();
+    if let Err(error) = journal.note(&Entry::Awaiting { until }) {
+        return Ok(Some(error.into()));
+    }
+    let key = if ui.can_ask() {
+        "press Enter here, or run "
+    } else {
+        ""
+    };
+    ui.warn(&format!(
+        "written, and taken back in {} ({}) unless you keep it: {key}`confirm {id}`",
+        window::shown(span),
+        when(until)
+    ));
+    let enter = ui.can_ask().then(enter).flatten();
+    let lapse = tokio::select! {
+        () = said(&session.folder, id, enter, session) => None,
+        () = tokio::time::sleep(span) => Some(format!("not confirmed within {}", window::shown(span))),
+        () = interrupt.raised() => Some("interrupted before it was confirmed".to_owned()),
+        why = unheard(store, span) => Some(why),
+    };
+    let verdict = match lapse {
+        None => Verdict::Kept,
+        Some(_) => window::decide(&session.folder, id, Verdict::Lapsed, &session.actor)?,
+    };
+    match lapse {
+        Some(why) if verdict == Verdict::Lapsed => Ok(Some(CliError::new(
+            Exit::Failed,
+            format!("{why}: run {id} is taken back"),
+        ))),
+        _ => kept(journal).map(|()| None),
+    }
+}
+
+/// Waits until somebody has said to keep the run, here or elsewhere.
+async fn said(
+    folder: &Folder,
+    id: RunId,
+    enter: Option<std::sync::mpsc::Receiver<()>>,
+    session: &Session,
+) {
+    loop {
+        if window::verdict(folder, id) == Some(Verdict::Kept) {
+            return;
+        }
+        if enter.as_ref().is_some_and(|enter| enter.try_recv().is_ok()) {
+            // Found at the next look.
+            let _ = window::decide(folder, id, Verdict::Kept, &session.actor);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Listens for the Enter key. The end of the input is none.
+fn enter() -> Option<std::sync::mpsc::Receiver<()>> {
+    let (tell, enter) = std::sync::mpsc::channel();
+    let listen = move || {
+        let mut line = String::new();
+        if std::io::stdin()
+            .read_line(&mut line)
+            .is_ok_and(|read| read > 0)
+        {
+            let _ = tell.send(());
+        }
+    };
+    let thread = std::thread::Builder::new().spawn(listen);
+    thread.is_ok().then_some(enter)
+}
+
+/// Asks the store again and again, and comes back when it gives no answer any more: then what was
+/// written may have cut the way to it.
+async fn unheard(store: &mut impl Store, span: Duration) -> String {
+    let pause = (span / 20).clamp(Duration::from_millis(500), Duration::from_secs(15));
+    let mut failures = 0;
+    loop {
+        tokio::time::sleep(pause).await;
+        match store.read(&Wanted::default()).await {
+            Ok(_) => failures = 0,
+            // Stores try several times by themselves; one more rules out a passing trouble.
+            Err(_) if failures == 0 => failures += 1,
+            Err(error) => {
+                return format!("the cluster does not answer any more ({})", error.message);
+            }
+        }
+    }
+}
+
+/// Takes a run back that was not kept, without asking anybody: proved and read back like any other
+/// change. What others have changed since stays.
+///
+/// # Errors
+///
+/// Always: that the run was taken back, or why it could not be.
+pub async fn take_back(
+    id: RunId,
+    session: &Session,
+    store: &mut impl Store,
+    ui: Ui,
+) -> Result<Exit, CliError> {
+    let still = |error: CliError| {
+        let message = format!(
+            "run {id} is written and could not be taken back: {}",
+            error.message
+        );
+        CliError { message, ..error }.or_hint(format!("`undo {id}` tries again"))
+    };
+    let record = Record::read(&session.folder, id)?;
+    let wanted = undo::wanted(&record);
+    let snapshot = read_patiently(store, &wanted, ui).await.map_err(still)?;
+    store.recall(&record.keepsakes);
+    let replay = replay(
+        &record.header.steps,
+        &record.intended,
+        &snapshot,
+        Direction::Back,
+        Precedence::Theirs,
+        "was not confirmed",
+    );
+    for (object, overlap) in &replay.overlaps {
+        ui.warn(&format!(
+            "others have changed {} of {object} since: that stays",
+            overlap.path
+        ));
+    }
+    let prepared = Prepared::new(snapshot, SystemTime::now(), wanted, replay.plan);
+    let waivers = Waivers::default();
+    write::refuse(&prepared, &waivers).map_err(still)?;
+    let run = Run {
+        prepared: &prepared,
+        waivers: &waivers,
+        confirm_within: None,
+        task: Task::Undo(id),
+    };
+    // Whoever asked to stop before asked for this.
+    let undisturbed = Interrupt::default();
+    let (mut journal, result) = execute::write(&run, session, store, &undisturbed)
+        .await
+        .map_err(still)?;
+    if let Err(error) = result {
+        let _ = journal.end(End::Partly, Some(error.message.clone()));
+        return Err(still(error));
+    }
+    journal.end(End::Done, None)?;
+    session.link(&Record::read(&session.folder, journal.id())?)?;
+    Err(CliError::new(
+        Exit::Failed,
+        format!("run {id} was not confirmed: it is taken back, and that is read back and proved"),
+    )
+    .hint(format!(
+        "`history {id}` shows it; run the command again to make it anew"
+    )))
+}
+
+/// How long a cluster that does not answer is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Reads, and goes on trying for a while where the cluster does not answer.
+async fn read_patiently(
+    store: &mut impl Store,
+    wanted: &Wanted,
+    ui: Ui,
+) -> Result<Snapshot, CliError> {
+    let begun = tokio::time::Instant::now();
+    let mut told = false;
+    loop {
+        match store.read(wanted).await {
+            Ok(snapshot) => return Ok(snapshot),
+            Err(error) if begun.elapsed() >= PATIENCE => return Err(error.into()),
+            Err(error) => {
+                if !told {
+                    ui.warn(&format!(
+                        "cannot take it back yet, trying on: {}",
+                        error.message
+                    ));
+                    told = true;
+                }
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        }
+    }
+}

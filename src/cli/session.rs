@@ -1,0 +1,162 @@
+//! A session of writing: the journal's folder, the right to write, and what earlier runs have left.
+
+use std::time::SystemTime;
+
+use super::args::Global;
+use super::error::CliError;
+use super::show::counted;
+use super::ui::Ui;
+use crate::apply::{Actor, End, Folder, Journal, Lock, Record, State, folder, record};
+use crate::calico::{Datastore, Snapshot};
+use crate::plan::rebase::Precedence;
+use crate::plan::replay::{Direction, replay};
+
+/// A session of writing to a cluster. Nobody else of this tool writes to it meanwhile.
+pub struct Session {
+    /// Where the journals are.
+    pub folder: Folder,
+    /// Who writes.
+    pub actor: Actor,
+    _lock: Lock,
+}
+
+impl Session {
+    /// Begins to write to a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When somebody else is at it, or the journal's folder cannot be used.
+    pub fn open(global: &Global, datastore: &Datastore) -> Result<Self, CliError> {
+        let folder = folder_of(global, datastore)?;
+        let actor = actor();
+        let lock = folder.lock(&actor)?;
+        Ok(Self {
+            folder,
+            actor,
+            _lock: lock,
+        })
+    }
+
+    /// Whether another run may have written since a moment: what was read from then on may be
+    /// older than that.
+    #[must_use]
+    pub fn written_since(&self, moment: SystemTime) -> bool {
+        let runs = self.folder.runs().into_iter().rev();
+        runs.take(8).any(|id| {
+            let written = std::fs::metadata(self.folder.file(id)).and_then(|m| m.modified());
+            written.is_ok_and(|written| written >= moment)
+        })
+    }
+
+    /// Looks at runs that came to no end. Those whose changes are all there by now, or all gone,
+    /// are noted to have ended; the others are told.
+    pub fn look_back(&self, now: &Snapshot, ui: Ui) {
+        for record in record::unfinished(&self.folder) {
+            match standing(&record, now) {
+                Some(end) if record.state() == State::Partly => self.close(&record, end),
+                _ => tell(&record, ui),
+            }
+        }
+    }
+
+    fn close(&self, record: &Record, end: End) {
+        let why = Some("found so by a later run".to_owned());
+        let noted = Journal::reopen(&self.folder, record.id())
+            .and_then(|mut journal| journal.end(end, why))
+            .and_then(|()| self.link(record));
+        if let Err(error) = noted {
+            tracing::warn!(%error, run = %record.id(), "cannot note the end of a run");
+        }
+    }
+
+    /// Notes in the journals of other runs what the end of a run means for them.
+    ///
+    /// # Errors
+    ///
+    /// When that cannot be written.
+    pub fn link(&self, record: &Record) -> Result<(), crate::store::StoreError> {
+        use crate::apply::Entry;
+        let Some(undone) = record.header.undoes else {
+            return Ok(());
+        };
+        let (at, by) = (jiff::Timestamp::now(), record.id());
+        Journal::reopen(&self.folder, undone)?.note(&Entry::Undone { at, by })?;
+        // Taking back what took something back makes that again.
+        let inner = Record::read(&self.folder, undone)?.header.undoes;
+        match inner {
+            Some(again) => Journal::reopen(&self.folder, again)?.note(&Entry::Redone { at, by }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// This process, for journals.
+#[must_use]
+pub fn actor() -> Actor {
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
+    Actor::this(&words)
+}
+
+/// The folder of a cluster's journals.
+///
+/// # Errors
+///
+/// When there is no home folder.
+pub fn folder_of(global: &Global, datastore: &Datastore) -> Result<Folder, CliError> {
+    let root = folder::root(global.journal.as_deref())?;
+    Ok(Folder::of(&root, datastore))
+}
+
+/// How a run that came to no end has ended after all, by what is there; `None` where only a part
+/// of it is.
+fn standing(record: &Record, now: &Snapshot) -> Option<End> {
+    let nothing_left = |steps, direction| {
+        let steps_of = &record.header.steps;
+        let left = replay(steps_of, steps, now, direction, Precedence::Theirs, "");
+        left.plan.is_empty() && left.overlaps.is_empty()
+    };
+    let all = (0..record.header.steps.len()).collect();
+    if nothing_left(&all, Direction::Onward) {
+        return Some(End::Done);
+    }
+    nothing_left(&record.intended, Direction::Back).then_some(End::Nothing)
+}
+
+/// Tells of a run that came to no end.
+pub fn tell(record: &Record, ui: Ui) {
+    let id = record.id();
+    let header = &record.header;
+    let run = format!(
+        "run {id} (`{}` by {}, {})",
+        header.by.command.join(" "),
+        header.by.who(),
+        when(header.started)
+    );
+    if record.state() == State::Unconfirmed {
+        ui.warn(&format!("{run} is written, but nobody has said to keep it"));
+        ui.say(&format!(
+            "hint: `confirm {id}` keeps it, `undo {id}` takes it back"
+        ));
+        return;
+    }
+    let why = record
+        .why()
+        .map_or_else(String::new, |why| format!(": {why}"));
+    ui.warn(&format!(
+        "{run} stopped half-way, with {} of {} written{why}",
+        record.done.len(),
+        counted(header.steps.len(), "step")
+    ));
+    ui.say(&format!(
+        "hint: `apply --resume {id}` ends it, `undo {id}` takes it back; what is written is safe as it is"
+    ));
+}
+
+/// A moment for people.
+#[must_use]
+pub fn when(moment: jiff::Timestamp) -> String {
+    moment.strftime("%Y-%m-%d %H:%MZ").to_string()
+}

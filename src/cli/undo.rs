@@ -1,0 +1,357 @@
+//! `undo`, and going on with a run that stopped half-way: both go through a run of the journal
+//! again, on the cluster as it is now.
+
+use std::time::SystemTime;
+
+use clap::ValueEnum;
+
+use super::args::{Global, Running, WaiverArgs};
+use super::error::CliError;
+use super::execute::{self, Run, Task};
+use super::exit::Exit;
+use super::open_store;
+use super::session::{Session, folder_of};
+use super::show::counted;
+use super::ui::Ui;
+use super::write::{self, Prepared};
+use crate::apply::{End, Entry, Folder, Journal, Record, RunId, State, record};
+use crate::calico::{ObjectId, Snapshot};
+use crate::plan::reading::Question;
+use crate::plan::rebase::{Overlap, Precedence};
+use crate::plan::replay::{Direction, Replay, replay};
+use crate::plan::saved::Waivers;
+use crate::plan::verify::with_changed;
+use crate::store::{Store, Wanted};
+
+/// Put back what a run has changed, and nothing else
+///
+/// Goes through the run backwards, failsafes first. What others have changed since stays. Where
+/// they have changed the very same, it asks; without a terminal it refuses and names the places.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  calicoctl-protect undo                    # the last run that is in effect
+  calicoctl-protect undo 6g0793 --dry-run
+  calicoctl-protect undo 6g0793 --overlaps restore")]
+pub struct UndoArgs {
+    /// The run [default: the last that is in effect and is no undo itself]
+    #[arg(value_name = "ID")]
+    id: Option<RunId>,
+
+    /// Where others have changed the same since: keep theirs, or restore what was there before
+    #[arg(long, value_enum, value_name = "WHOSE")]
+    overlaps: Option<Overlaps>,
+
+    #[command(flatten)]
+    running: Running,
+
+    /// Risks taken knowingly
+    #[command(flatten)]
+    waivers: WaiverArgs,
+}
+
+/// Whose word counts where others have changed the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Overlaps {
+    /// What others have made of it stays.
+    Keep,
+    /// It becomes what the run is about.
+    Restore,
+}
+
+impl UndoArgs {
+    /// Takes a run back.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or it cannot be taken back.
+    pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
+        let (way, waivers) = (Direction::Back, Waivers::from(&self.waivers));
+        again(
+            way,
+            self.id,
+            self.overlaps,
+            &self.running,
+            waivers,
+            global,
+            ui,
+        )
+        .await
+    }
+}
+
+/// Goes through a run again: back, or on from where it stopped.
+///
+/// # Errors
+///
+/// When there is none, others have changed the same, or the plan that comes of it is refused or
+/// fails.
+pub async fn again(
+    direction: Direction,
+    id: Option<RunId>,
+    overlaps: Option<Overlaps>,
+    running: &Running,
+    waivers: Waivers,
+    global: &Global,
+    ui: Ui,
+) -> Result<Exit, CliError> {
+    let mut store = open_store(global, None).await?;
+    // Which cluster it is tells where its journal is, and that what else is to be read.
+    let datastore = store.read(&Wanted::default()).await?.datastore;
+    let (folder, session) = if running.dry_run {
+        (folder_of(global, &datastore)?, None)
+    } else {
+        let session = Session::open(global, &datastore)?;
+        (session.folder.clone(), Some(session))
+    };
+    let record = pick(&folder, direction, id)?;
+    let wanted = wanted(&record);
+    let begun = SystemTime::now();
+    let snapshot = store.read(&wanted).await?;
+    for warning in &snapshot.warnings {
+        ui.warn(warning);
+    }
+    let id = record.id();
+    if direction == Direction::Back && record.state() == State::Undone {
+        ui.say(&format!("nothing to do: run {id} is undone already"));
+        return Ok(Exit::Ok);
+    }
+    if direction == Direction::Back {
+        store.recall(&record.keepsakes);
+    }
+    let replay = settled(direction, &record, &snapshot, overlaps, ui)?;
+    let prepared = Prepared::new(snapshot, begun, wanted, replay.plan);
+    let command = match direction {
+        Direction::Back => "undo",
+        Direction::Onward => "apply",
+    };
+    write::print(command, &prepared, running.output, ui)?;
+    if prepared.plan.is_empty() {
+        return nothing_left(direction, &record, session.as_ref(), ui);
+    }
+    let waivers = match direction {
+        Direction::Back => waivers,
+        // What was waived when the run began is waived for the rest of it.
+        Direction::Onward => with(waivers, &record.header.waivers),
+    };
+    write::refuse(&prepared, &waivers)?;
+    let Some(session) = session else {
+        ui.say("dry run: nothing was written");
+        return Ok(running.pending(&prepared.plan));
+    };
+    if !running.yes {
+        write::ask(&prepared.plan, ui)?;
+    }
+    let run = Run {
+        prepared: &prepared,
+        waivers: &waivers,
+        confirm_within: running.confirm_within,
+        task: match direction {
+            Direction::Back => Task::Undo(id),
+            Direction::Onward => Task::Resume(Box::new(record), replay.steps),
+        },
+    };
+    execute::execute(&run, &session, &mut store, ui).await
+}
+
+/// What has to be read to go through a run again.
+#[must_use]
+pub fn wanted(record: &Record) -> Wanted {
+    // Whoever is shut out is to be told by name.
+    let question = Question {
+        shuts_out: true,
+        ..Question::default()
+    };
+    with_changed(question.wanted(), &record.header.steps)
+}
+
+/// The run that is meant.
+fn pick(folder: &Folder, direction: Direction, id: Option<RunId>) -> Result<Record, CliError> {
+    if let Some(id) = id {
+        return Ok(Record::read(folder, id)?);
+    }
+    let fits = |record: &Record| match direction {
+        Direction::Back => {
+            let states = [State::Done, State::Partly, State::Unconfirmed];
+            record.header.undoes.is_none() && states.contains(&record.state())
+        }
+        Direction::Onward => record.state() == State::Partly,
+    };
+    let found = folder.runs().into_iter().rev();
+    let mut found = found
+        .filter_map(|id| Record::read(folder, id).ok())
+        .filter(fits);
+    found.next().ok_or_else(|| {
+        let message = match direction {
+            Direction::Back => "there is no run to undo on this cluster",
+            Direction::Onward => "no run stopped half-way on this cluster",
+        };
+        CliError::usage(message)
+            .hint("`history` lists the runs; the journal is kept per user and machine")
+    })
+}
+
+/// What is left to do, once it is known whose word counts where others have changed the same.
+fn settled(
+    direction: Direction,
+    record: &Record,
+    now: &Snapshot,
+    choice: Option<Overlaps>,
+    ui: Ui,
+) -> Result<Replay, CliError> {
+    let all = (0..record.header.steps.len()).collect();
+    let steps = match direction {
+        // What was not intended was certainly not written.
+        Direction::Back => &record.intended,
+        Direction::Onward => &all,
+    };
+    let id = record.id();
+    let why = match direction {
+        Direction::Back => format!("takes back run {id}"),
+        Direction::Onward => format!("goes on with run {id}"),
+    };
+    let go = |precedence| {
+        replay(
+            &record.header.steps,
+            steps,
+            now,
+            direction,
+            precedence,
+            &why,
+        )
+    };
+    let theirs = go(Precedence::Theirs);
+    if theirs.overlaps.is_empty() {
+        return Ok(theirs);
+    }
+    let choice = match choice {
+        Some(choice) => choice,
+        None => ask(direction, record, &theirs.overlaps, ui)?,
+    };
+    Ok(match choice {
+        Overlaps::Keep => theirs,
+        Overlaps::Restore => go(Precedence::Ours),
+    })
+}
+
+/// Asks what is to become of what others have changed since.
+fn ask(
+    direction: Direction,
+    record: &Record,
+    overlaps: &[(ObjectId, Overlap)],
+    ui: Ui,
+) -> Result<Overlaps, CliError> {
+    const TOLD: usize = 20;
+    let lines = overlaps
+        .iter()
+        .take(TOLD)
+        .map(|(id, overlap)| words(id, overlap));
+    let what = format!(
+        "others have changed {} since that run {} is about",
+        counted(overlaps.len(), "field"),
+        record.id()
+    );
+    if !ui.can_ask() {
+        let error = lines.fold(CliError::new(Exit::Conflict, what), CliError::detail);
+        let later = match direction {
+            Direction::Back => "undo later runs first, or choose",
+            Direction::Onward => "choose",
+        };
+        return Err(error.hint(format!(
+            "{later}: `--overlaps keep` leaves these as they are, `--overlaps restore` writes over them"
+        )));
+    }
+    ui.warn(&what);
+    for line in lines {
+        ui.say(&format!("  {}", super::ui::clean(&line)));
+    }
+    let answer = dialoguer::Select::new()
+        .with_prompt("What is to become of them?")
+        .items(["keep them as they are", "write over them", "stop"])
+        .default(0)
+        .interact_opt();
+    match answer {
+        Ok(Some(0)) => Ok(Overlaps::Keep),
+        Ok(Some(1)) => Ok(Overlaps::Restore),
+        _ => Err(CliError::new(
+            Exit::Conflict,
+            "stopped: nothing was written",
+        )),
+    }
+}
+
+fn words(id: &ObjectId, overlap: &Overlap) -> String {
+    let value = |value: &Option<serde_json::Value>| match value {
+        None => "nothing".to_owned(),
+        Some(value) => {
+            let text = value.to_string();
+            let short: String = text.chars().take(60).collect();
+            if short.len() < text.len() {
+                format!("{short}…")
+            } else {
+                text
+            }
+        }
+    };
+    if overlap.path.steps().is_empty() {
+        return format!("{id} is not there any more");
+    }
+    format!(
+        "{id}: {} is {}, and would become {}",
+        overlap.path,
+        value(&overlap.found),
+        value(&overlap.wanted)
+    )
+}
+
+fn nothing_left(
+    direction: Direction,
+    record: &Record,
+    session: Option<&Session>,
+    ui: Ui,
+) -> Result<Exit, CliError> {
+    let id = record.id();
+    ui.say(match direction {
+        Direction::Back => "nothing to do: nothing of the run is in effect",
+        Direction::Onward => "nothing to do: all of the run is in effect",
+    });
+    if let Some(session) = session
+        && record.state() == State::Partly
+    {
+        let end = match direction {
+            Direction::Back => End::Nothing,
+            Direction::Onward => End::Done,
+        };
+        let why = Some("found so by a later run".to_owned());
+        let mut journal = Journal::reopen(&session.folder, id)?;
+        if direction == Direction::Onward {
+            let (at, by) = (jiff::Timestamp::now(), session.actor.clone());
+            journal.note(&Entry::Resumed { at, by })?;
+        }
+        journal.end(end, why)?;
+        if direction == Direction::Onward {
+            session.link(record)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn with(mut waivers: Waivers, more: &Waivers) -> Waivers {
+    waivers
+        .allow_lockout
+        .extend(more.allow_lockout.iter().cloned());
+    waivers
+        .accept_unproven
+        .extend(more.accept_unproven.iter().cloned());
+    waivers
+}
+
+/// Tells of runs that came to no end, where nothing is written.
+pub fn tell_unfinished(global: &Global, now: &Snapshot, ui: Ui) {
+    let Ok(folder) = folder_of(global, &now.datastore) else {
+        return;
+    };
+    for record in record::unfinished(&folder) {
+        super::session::tell(&record, ui);
+    }
+}
