@@ -211,3 +211,21 @@ async fn both_versions_of_http_and_plain_http_are_served() {
     let information = "/apis/projectcalico.org/v3/clusterinformations/default";
     assert_eq!(client.get(information).await.status, 404);
 }
+
+#[tokio::test]
+async fn what_stalls_has_taken_effect_or_not_and_is_counted() {
+    let double = mk_double(0);
+    let client = Client::admin(&double);
+    double.fault(When::write().nth(1), Fault::StallBefore);
+    double.fault(When::write().nth(2), Fault::StallAfter);
+    for (name, stored) in [("first", false), ("second", true)] {
+        let body = mk_hep(name).to_string();
+        let create = client.send_json("POST", HEPS, &body);
+        let answer = tokio::time::timeout(Duration::from_millis(500), create).await;
+        assert!(answer.is_err(), "an answer for {name}");
+        let objects = double.everything();
+        let is_there = objects.iter().any(|o| o["metadata"]["name"] == name);
+        assert_eq!(is_there, stored, "{name}");
+    }
+    assert_eq!(double.stalled(), 2);
+}

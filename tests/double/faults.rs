@@ -14,6 +14,7 @@ pub struct When {
     method: Option<String>,
     path: Option<String>,
     query: Option<String>,
+    writes: bool,
     first: usize,
     times: Option<usize>,
 }
@@ -58,6 +59,14 @@ impl When {
         self
     }
 
+    /// Requests that change what is stored: no reads, no rehearsals, no questions about rights.
+    pub fn write() -> Self {
+        Self {
+            writes: true,
+            ..Self::any()
+        }
+    }
+
     /// Only the n-th such request, counted from 1.
     #[must_use]
     pub fn nth(mut self, n: usize) -> Self {
@@ -86,6 +95,7 @@ impl When {
             pairs.collect::<Vec<_>>().join("&")
         };
         self.method.as_ref().is_none_or(|m| *m == request.method)
+            && (!self.writes || request.is_write())
             && self.path.as_ref().is_none_or(|p| request.path.contains(p))
             && self.query.as_ref().is_none_or(|q| query().contains(q))
     }
@@ -122,6 +132,10 @@ pub enum Fault {
     CutAfter,
     /// The answer comes so much later.
     Slow(Duration),
+    /// The request has no effect, and no answer ever comes.
+    StallBefore,
+    /// The request takes effect, and no answer ever comes.
+    StallAfter,
 }
 
 /// The refusal of an unknown or expired credential.
@@ -153,7 +167,11 @@ impl Fault {
                 None,
             ),
             Self::Unauthorized => unauthorized(),
-            Self::CutBefore | Self::CutAfter | Self::Slow(_) => return None,
+            Self::CutBefore
+            | Self::CutAfter
+            | Self::Slow(_)
+            | Self::StallBefore
+            | Self::StallAfter => return None,
         })
     }
 }

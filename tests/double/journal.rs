@@ -46,10 +46,13 @@ impl Logged {
 
     /// Whether it asks for a change that would be stored.
     pub fn is_write(&self) -> bool {
-        !matches!(self.method.as_str(), "GET" | "HEAD")
-            && self.param("dryRun").is_empty()
-            && !self.path.contains("/selfsubject")
+        changes(&self.method, &self.path, self.param("dryRun"))
     }
+}
+
+/// Whether a request asks for a change that would be stored.
+pub fn changes(method: &str, path: &str, dry_run: &str) -> bool {
+    !matches!(method, "GET" | "HEAD") && dry_run.is_empty() && !path.contains("/selfsubject")
 }
 
 /// Numbers since the start, or since [`super::Double::reset_journal`].
@@ -68,6 +71,8 @@ pub struct Counters {
 /// Log and counters.
 #[derive(Debug, Default)]
 pub struct Journal {
+    /// Requests that never get an answer.
+    pub stalled: usize,
     log: Vec<Logged>,
     forgotten: usize,
     counters: Counters,

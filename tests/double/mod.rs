@@ -348,6 +348,20 @@ impl Double {
         lock(&self.shared.journal).log()
     }
 
+    /// How many requests a fault has left without an answer for good.
+    pub fn stalled(&self) -> usize {
+        lock(&self.shared.journal).stalled
+    }
+
+    /// Every present object as it is stored, in the order of keys.
+    pub fn everything(&self) -> Vec<Value> {
+        let api = lock(&self.shared.api);
+        api.store
+            .present()
+            .map(|object| (*object).clone())
+            .collect()
+    }
+
     /// Requests in flight, connections, bytes.
     pub fn counters(&self) -> Counters {
         lock(&self.shared.journal).counters()

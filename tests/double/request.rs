@@ -39,6 +39,11 @@ impl Request {
         self.param(name).unwrap_or_default()
     }
 
+    /// Whether it asks for a change that would be stored.
+    pub fn is_write(&self) -> bool {
+        super::journal::changes(&self.method, &self.path, self.text("dryRun"))
+    }
+
     /// A header; an absent one reads as empty.
     pub fn header(&self, name: &str) -> &str {
         self.headers

@@ -165,12 +165,14 @@ async fn serve(
     };
     let faults = lock(&shared.script).strike(&request);
     let mut wait = *lock(&shared.latency);
-    let mut lost = false;
+    let (mut lost, mut stalled) = (false, false);
     let mut refusal = user.is_none().then(unauthorized);
     for fault in &faults {
         match fault {
             Fault::CutBefore => cut(connection).await,
             Fault::CutAfter => lost = true,
+            Fault::StallBefore => stall(shared).await,
+            Fault::StallAfter => stalled = true,
             Fault::Slow(more) => wait += *more,
             other => {
                 let kinds = &lock(&shared.api).kinds;
@@ -185,6 +187,9 @@ async fn serve(
     if lost {
         cut(connection).await;
     }
+    if stalled {
+        stall(shared).await;
+    }
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;
     }
@@ -197,6 +202,12 @@ async fn serve(
 /// Ends the connection; the request that asked for it never goes on.
 async fn cut(connection: &Connection) {
     connection.cut.notify_one();
+    std::future::pending::<()>().await;
+}
+
+/// Never answers; whoever waits for it to happen hears of it.
+async fn stall(shared: &Shared) {
+    lock(&shared.journal).stalled += 1;
     std::future::pending::<()>().await;
 }
 

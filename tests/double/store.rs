@@ -74,6 +74,12 @@ impl Store {
         at < self.compacted
     }
 
+    /// Every present object.
+    pub fn present(&self) -> impl Iterator<Item = Arc<Value>> {
+        let last = |versions: &Vec<Version>| versions.last()?.1.clone();
+        self.versions.values().filter_map(last)
+    }
+
     /// The present object.
     pub fn get(&self, key: &Key) -> Option<Arc<Value>> {
         self.versions.get(key)?.last()?.1.clone()

@@ -155,6 +155,15 @@ impl Raw {
         }
     }
 
+    /// Takes away all keys that begin with `prefix`.
+    pub async fn delete_all(&self, prefix: &str) {
+        let mut end = prefix.as_bytes().to_vec();
+        *end.last_mut().unwrap() += 1;
+        let key = prefix.to_owned();
+        let range = Range { key, end };
+        let _: Nothing = self.ask("KV/DeleteRange", range).await.unwrap();
+    }
+
     /// Whether it answers.
     pub async fn is_up(&self) -> bool {
         let range = Range {

@@ -1,0 +1,309 @@
+//! Kubernetes: each write is killed before and after it takes effect, refused, or lost.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use calicoctl_protect::calico::Snapshot;
+use calicoctl_protect::store::config::{Kubeconfig, KubernetesConfig};
+use calicoctl_protect::store::kubernetes::{KubernetesStore, Limits};
+use calicoctl_protect::store::manifests::Manifests;
+use calicoctl_protect::store::{Store, Wanted, Write};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::command::Run;
+use crate::double::{Double, Fault, Shape, When};
+use crate::etcd_server::say;
+use crate::field::{Field, Home, State};
+use crate::judge::{Ends, Way, judge};
+use crate::scenarios::{KUBERNETES, Scenario};
+
+/// A cluster behind an API server.
+struct Cluster {
+    double: Double,
+    folder: TempDir,
+    version: &'static str,
+}
+
+impl Cluster {
+    fn of(shape: Shape, version: &'static str, objects: Vec<Value>) -> Self {
+        let double = Double::builder(shape).calico(version).bare().start();
+        double.load(objects);
+        let folder = tempfile::tempdir().unwrap();
+        double.token("operator-token", "operator", &[crate::double::MASTERS]);
+        double.kubeconfig_with(
+            folder.path(),
+            &crate::double::Credentials::Token("operator-token".into()),
+        );
+        Self {
+            double,
+            folder,
+            version,
+        }
+    }
+
+    /// The sample cluster, its Calico objects written as this store writes them.
+    fn sample(shape: Shape, version: &'static str) -> Self {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/clusters/kubeadm");
+        let read =
+            |mut store: Manifests| block_on(async move { store.read(&Wanted::everything()).await });
+        let snapshot = read(Manifests::open(folder.as_ref()).unwrap()).unwrap();
+        let (calico, core): (Vec<_>, Vec<_>) = snapshot
+            .all()
+            .map(|stored| stored.object.clone())
+            .partition(|object| object.id().kind.is_calico());
+        let double = Double::builder(shape).calico(version).start();
+        double.load(core.iter().map(|object| object.value().clone()));
+        let cluster = Self::of(shape, version, double.everything());
+        let served = |write: &Write| {
+            !matches!(write.id().kind.name(), "ClusterInformation")
+                && write.id().name != "default-tier"
+        };
+        let writes: Vec<Write> = calico
+            .into_iter()
+            .map(Write::Create)
+            .filter(served)
+            .collect();
+        let mut store = cluster.store();
+        block_on(async {
+            store.read(&Wanted::everything()).await.unwrap();
+            store.write(&writes, &mut |_| ()).await.unwrap();
+        });
+        cluster
+    }
+
+    fn store(&self) -> KubernetesStore {
+        let config = KubernetesConfig {
+            kubeconfig: Kubeconfig::Files(vec![self.folder.path().join("kubeconfig")]),
+            ..KubernetesConfig::default()
+        };
+        KubernetesStore::new(config, Limits::default())
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(work)
+}
+
+impl Field for Cluster {
+    fn arguments(&self) -> Vec<String> {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        vec!["--kubeconfig".into(), kubeconfig.to_str().unwrap().into()]
+    }
+
+    fn state(&self) -> State {
+        self.double.everything().into_iter().map(plain).collect()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        block_on(async { self.store().read(&Wanted::everything()).await.unwrap() })
+    }
+}
+
+/// An object without what the server keeps for itself.
+fn plain(mut object: Value) -> (String, String) {
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    for field in [
+        "resourceVersion",
+        "managedFields",
+        "generation",
+        "uid",
+        "creationTimestamp",
+    ] {
+        metadata.remove(field);
+    }
+    // The metadata that v1 CRDs keep in an annotation holds the same.
+    if let Some(Value::String(text)) = metadata
+        .get_mut("annotations")
+        .and_then(|a| a.get_mut("projectcalico.org/metadata"))
+    {
+        let mut kept: Value = serde_json::from_str(text).unwrap();
+        for field in ["uid", "creationTimestamp"] {
+            kept.as_object_mut().unwrap().remove(field);
+        }
+        *text = kept.to_string();
+    }
+    let name = |field: &str| {
+        object["metadata"][field]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let id = format!(
+        "{} {}/{}",
+        object["kind"].as_str().unwrap_or_default(),
+        name("namespace"),
+        name("name")
+    );
+    (id, serde_json::to_string_pretty(&object).unwrap())
+}
+
+/// What happens to a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Weather {
+    KilledBefore,
+    KilledAfter,
+    Interrupted,
+    Conflict,
+    TooMany,
+    Internal,
+    Unavailable,
+    TornBefore,
+    AnswerLost,
+    TokenExpired,
+}
+
+const WEATHER: [Weather; 10] = [
+    Weather::KilledBefore,
+    Weather::KilledAfter,
+    Weather::Interrupted,
+    Weather::Conflict,
+    Weather::TooMany,
+    Weather::Internal,
+    Weather::Unavailable,
+    Weather::TornBefore,
+    Weather::AnswerLost,
+    Weather::TokenExpired,
+];
+
+impl Weather {
+    /// Runs the command with the k-th write in this weather.
+    fn strike(self, home: &Home, cluster: &Cluster, line: &str, k: usize) -> Run {
+        let nth = When::write().nth(k);
+        let (when, fault) = match self {
+            Self::KilledBefore => (nth, Fault::StallBefore),
+            Self::KilledAfter => (nth, Fault::StallAfter),
+            Self::Interrupted => (nth, Fault::Slow(Duration::from_millis(300))),
+            Self::Conflict => (nth, Fault::Conflict),
+            Self::TooMany => (
+                nth,
+                Fault::FlowControl {
+                    retry_after: Some(0),
+                },
+            ),
+            Self::Internal => (nth, Fault::Internal),
+            Self::Unavailable => (nth, Fault::Unavailable),
+            Self::TornBefore => (nth, Fault::CutBefore),
+            Self::AnswerLost => (nth, Fault::CutAfter),
+            Self::TokenExpired => (When::write().from(k), Fault::Unauthorized),
+        };
+        cluster.double.fault(when, fault);
+        let run = match self {
+            Self::KilledBefore | Self::KilledAfter => {
+                let mut child = spawn(home, cluster, line);
+                wait(&mut child, || cluster.double.stalled() > 0);
+                child.kill().unwrap();
+                Run::from(child.wait_with_output().unwrap())
+            }
+            Self::Interrupted => {
+                let mut child = spawn(home, cluster, line);
+                let writes = || {
+                    cluster
+                        .double
+                        .requests()
+                        .iter()
+                        .filter(|r| r.is_write())
+                        .count()
+                };
+                wait(&mut child, || writes() >= k);
+                interrupt(&child);
+                Run::from(child.wait_with_output().unwrap())
+            }
+            _ => home.run(cluster, line),
+        };
+        cluster.double.clear_faults();
+        run
+    }
+}
+
+fn spawn(home: &Home, cluster: &Cluster, line: &str) -> Child {
+    let mut command = home.command(cluster, line);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Waits until something has happened or the process has ended.
+fn wait(child: &mut Child, happened: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !happened() && child.try_wait().unwrap().is_none() {
+        assert!(
+            begin.elapsed() < Duration::from_secs(120),
+            "nothing happens"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Ctrl-C.
+fn interrupt(child: &Child) {
+    let kill = std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(kill.is_ok());
+}
+
+fn try_scenario(scenario: &Scenario, start: &Cluster, shape: Shape, weather: &[Weather]) -> usize {
+    let elsewhere = Home::new();
+    for line in scenario.before {
+        elsewhere.does(start, &format!("{line} --yes"));
+    }
+    let objects = start.double.everything();
+    let command = format!("{} --yes", scenario.command);
+    let undisturbed = Cluster::of(shape, start.version, objects.clone());
+    let begin = undisturbed.state();
+    Home::new().does(&undisturbed, &command);
+    let ends = Ends {
+        start: begin,
+        end: undisturbed.state(),
+    };
+    let writes = undisturbed
+        .double
+        .requests()
+        .iter()
+        .filter(|r| r.is_write())
+        .count();
+    assert!(writes > 0, "{}: nothing is written", scenario.name);
+    let mut points = 0;
+    for weather in weather {
+        for k in 1..=writes {
+            for way in Way::of_point(k) {
+                let point = format!("{weather:?} at write {k} of {writes}");
+                let home = Home::new();
+                let cluster = Cluster::of(shape, start.version, objects.clone());
+                let run = weather.strike(&home, &cluster, &command, k);
+                judge(&cluster, &home, scenario, &ends, way, &run, &point);
+                points += 1;
+            }
+        }
+    }
+    points
+}
+
+#[track_caller]
+fn try_all(shape: Shape, version: &'static str, scenarios: &[Scenario], least: usize) {
+    let mut points = 0;
+    for scenario in scenarios {
+        let start = Cluster::sample(shape, version);
+        points += try_scenario(scenario, &start, shape, &WEATHER);
+    }
+    say(&format!(
+        "{shape:?} {version}: {points} points of disturbance tried"
+    ));
+    assert!(points > least, "only {points} points");
+}
+
+#[test]
+fn on_native_v3() {
+    try_all(Shape::NativeV3, "v3.32.1", &KUBERNETES, 300);
+}
+
+#[test]
+fn on_aggregated_v3() {
+    try_all(Shape::AggregatedV3, "v3.30.7", &KUBERNETES[3..5], 60);
+}
+
+#[test]
+fn on_v1_definitions() {
+    try_all(Shape::LegacyV1, "v3.28.5", &KUBERNETES[9..12], 60);
+}

@@ -1,0 +1,34 @@
+//! Every write, every fault: each command of a list of scenarios is disturbed at each of its writes,
+//! on manifests, on Kubernetes in its three shapes and on etcd, in every way in which a run can be
+//! disturbed there. At every such point no needed flow may be cut (the prover and the naive
+//! evaluator agree), `apply --resume` must lead to the end of an undisturbed run, and `undo` back to
+//! the start.
+//!
+//! The faults come from outside: signals and full disks by strace, lost and refused requests by the
+//! API server double, lost transactions by a relay before a real etcd.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "../command/mod.rs"]
+mod command;
+#[path = "../double/mod.rs"]
+#[expect(dead_code, reason = "this test uses a part of it")]
+mod double;
+#[path = "../etcd_server/mod.rs"]
+mod etcd_server;
+#[path = "../naive/mod.rs"]
+#[expect(dead_code, reason = "this test uses a part of it")]
+mod naive;
+
+mod etcd;
+mod field;
+mod judge;
+mod kubernetes;
+mod manifests;
+mod relay;
+mod scenarios;

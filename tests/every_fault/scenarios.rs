@@ -1,0 +1,106 @@
+//! What is disturbed: commands, each with those that lead to its start.
+
+/// A command and the commands before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// What is done before, undisturbed.
+    pub before: &'static [&'static str],
+    /// The command that is disturbed.
+    pub command: &'static str,
+}
+
+const fn scenario(
+    name: &'static str,
+    before: &'static [&'static str],
+    command: &'static str,
+) -> Scenario {
+    Scenario {
+        name,
+        before,
+        command,
+    }
+}
+
+const PROTECT_ETCD: &str = "server etcd --node cp-1 --node cp-2 --grant-needed";
+const PROTECT_AND_PRUNE: &str = "server etcd --node cp-1 --node cp-2 --grant-needed --prune";
+
+/// On the Kubernetes sample cluster.
+pub const KUBERNETES: [Scenario; 14] = [
+    scenario("grant nodes", &[], "grant etcd --all-nodes"),
+    scenario(
+        "grant networks",
+        &[PROTECT_ETCD],
+        "grant etcd --net 198.51.100.0/28 --net 203.0.113.0/28",
+    ),
+    scenario("protect", &[], PROTECT_ETCD),
+    scenario("protect and prune", &[], PROTECT_AND_PRUNE),
+    scenario(
+        "protect Typha and prune",
+        &[],
+        "server typha --all-nodes --grant-needed --prune",
+    ),
+    scenario(
+        "protect what is no failsafe",
+        &[],
+        "server felix-metrics --all-nodes",
+    ),
+    scenario(
+        "protect in a tier",
+        &[],
+        "server postgres --port tcp/5432 --workload 'shop/app == \"db\"' --tier guard",
+    ),
+    scenario("prune", &[PROTECT_ETCD], "prune etcd"),
+    scenario(
+        "narrow a failsafe",
+        &[],
+        "prune tcp/22 --keep-net 192.0.2.0/24 --direction inbound",
+    ),
+    scenario("restore", &[PROTECT_AND_PRUNE], "restore etcd"),
+    scenario("remove", &[PROTECT_ETCD], "remove etcd"),
+    scenario(
+        "remove with the failsafes",
+        &[PROTECT_AND_PRUNE],
+        "remove etcd --restore",
+    ),
+    scenario(
+        "revoke",
+        &["grant etcd --all-nodes --net 198.51.100.0/28"],
+        "revoke etcd --all-nodes --net 198.51.100.0/28",
+    ),
+    scenario(
+        "grant a pod",
+        &[],
+        "grant postgres --workload 'monitoring/app == \"prometheus\"'",
+    ),
+];
+
+const ON_HOSTS: &str = "server etcd --node m1 --node m2 --grant-needed";
+
+/// On hosts without Kubernetes.
+pub const HOSTS: [Scenario; 7] = [
+    scenario("grant nodes", &[], "grant etcd --all-nodes"),
+    scenario("protect", &[], ON_HOSTS),
+    scenario(
+        "protect what is no failsafe",
+        &[],
+        "server felix-metrics --all-nodes",
+    ),
+    scenario(
+        "grant networks",
+        &[ON_HOSTS],
+        "grant etcd --net 198.51.100.0/28",
+    ),
+    scenario(
+        "narrow a failsafe",
+        &[],
+        "prune tcp/22 --keep-net 192.0.2.0/24 --direction inbound",
+    ),
+    scenario("remove", &[ON_HOSTS], "remove etcd"),
+    scenario(
+        "revoke",
+        &["grant etcd --all-nodes"],
+        "revoke etcd --all-nodes",
+    ),
+];
