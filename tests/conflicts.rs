@@ -13,7 +13,7 @@ use calicoctl_protect::calico::edit::apply;
 use calicoctl_protect::calico::{
     Datastore, DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored,
 };
-use calicoctl_protect::cli::args::{Format, Running};
+use calicoctl_protect::cli::args::{PlanFormat, Running};
 use calicoctl_protect::cli::error::CliError;
 use calicoctl_protect::cli::exit::Exit;
 use calicoctl_protect::cli::ui::{Color, Ui};
@@ -218,7 +218,7 @@ fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
         dry_run: false,
         detailed_exitcode: false,
         yes: true,
-        output: Format::Text,
+        output: PlanFormat::Text,
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

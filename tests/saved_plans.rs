@@ -415,3 +415,28 @@ fn plans_that_mean_the_same_have_the_same_digest() {
     saved(&other, &["grant", "etcd", "--node", "worker-2"]);
     assert_ne!(digest(&one), digest(&other));
 }
+
+#[test]
+fn a_plan_for_a_node_that_is_gone_is_stale() {
+    let cluster = with_grant();
+    replace(&cluster, "nodes.yaml", "worker-1", "worker-7");
+    replace(&cluster, "hosts/workers.yaml", "worker-1", "worker-7");
+    cluster
+        .refused(4, &["apply", PLAN, "--yes"])
+        .says("error: refused: the command of `plan.json` makes no plan any more: ");
+}
+
+#[test]
+fn a_plan_can_be_shown_as_markdown_and_as_a_page() {
+    let cluster = with_grant();
+    let shown = |format| cluster.refused(0, &["apply", PLAN, "--dry-run", "-o", format]);
+    shown("markdown")
+        .shows("# Plan of `grant` for `cluster`")
+        .shows("### update `HostEndpoint/worker-1-eth0`")
+        .shows("```diff\n@@ ")
+        .shows("+    allowed-etcd-client: \"true\"")
+        .shows("## What it means");
+    shown("html")
+        .shows("<h1>Plan of grant for cluster</h1>")
+        .shows("<ins>+    allowed-etcd-client: &quot;true&quot;</ins>");
+}

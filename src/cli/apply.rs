@@ -72,7 +72,8 @@ impl ApplyArgs {
         let approved = saved_plan::load(plan)?;
         let (order, into) = Cli::order_of(&approved.words)?;
         let mut store = open_store(global, into).await?;
-        let prepared = prepare(&order, &mut store, ui).await?;
+        let prepared = prepare(&order, &mut store, ui).await;
+        let prepared = prepared.map_err(|error| self.without_plan(error))?;
         let (now, read) = (&prepared.plan.datastore, read_set(&prepared.snapshot));
         self.refuse_other(&approved, now, &read)?;
         if prepared.plan.is_empty() {
@@ -109,6 +110,23 @@ impl ApplyArgs {
     fn shown(&self) -> String {
         let path = self.plan.as_deref().unwrap_or(Path::new(""));
         path.display().to_string()
+    }
+
+    /// What the command names may be gone by now: then the plan is stale, and the command is not
+    /// to blame.
+    fn without_plan(&self, error: CliError) -> CliError {
+        if error.exit != Exit::Usage {
+            return error;
+        }
+        CliError {
+            exit: Exit::Conflict,
+            message: format!(
+                "refused: the command of `{}` makes no plan any more: {}",
+                self.shown(),
+                error.message
+            ),
+            ..error
+        }
     }
 
     fn refuse_other(

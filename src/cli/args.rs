@@ -138,6 +138,22 @@ impl Format {
     }
 }
 
+/// How plans are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum PlanFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// JSON with a `format_version`.
+    Json,
+    /// The same as YAML.
+    Yaml,
+    /// For merge requests.
+    Markdown,
+    /// One page for a browser.
+    Html,
+}
+
 /// How a plan is carried out
 #[derive(Debug, Clone, Args)]
 pub struct Running {
@@ -164,7 +180,7 @@ pub struct Running {
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
-    pub output: Format,
+    pub output: PlanFormat,
 }
 
 impl Running {

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use clap::Args;
 use ipnet::IpNet;
-use serde_json::{Value, json};
 
 use super::args::{Format, Global};
 use super::error::CliError;
@@ -13,11 +12,11 @@ use super::exit::Exit;
 use super::show::counted;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
-use crate::calico::yaml::to_yaml;
-use crate::plan::check::{Checked, Leak, OpenTo, check};
+use crate::plan::check::{Checked, Leak, check};
 use crate::plan::proof::{FlowProof, standing};
 use crate::plan::reading::Question;
-use crate::reach::{Addresses, Decision, Verdict};
+use crate::plan::report;
+use crate::reach::{Addresses, Verdict};
 use crate::store::Store;
 
 /// Prove all protections and needed flows; made for CI and cron
@@ -86,21 +85,17 @@ impl CheckArgs {
                 Trouble { flow, waived }
             })
             .collect();
-        let value = || {
-            json!({
-                "format_version": crate::plan::report::FORMAT_VERSION,
-                "datastore": snapshot.datastore,
-                "servers": checked.iter().map(checked_value).collect::<Vec<_>>(),
-                "neededFlows": {
-                    "checked": flows,
-                    "troubles": troubles.iter().map(trouble_value).collect::<Vec<_>>(),
-                },
-            })
+        let document = || {
+            let told = |t: &Trouble| report::Trouble::new(&t.flow, t.waived);
+            let needed_flows = report::NeededFlows {
+                checked: flows,
+                troubles: troubles.iter().map(told).collect(),
+            };
+            report::Check::new(&snapshot.datastore, &checked, needed_flows)
         };
         ui.result(&match self.output {
             Format::Text => text(&checked, flows, &troubles),
-            Format::Json => format!("{:#}\n", value()),
-            Format::Yaml => to_yaml(&value()),
+            format => format.document(&document()),
         })?;
         Ok(exit(&checked, &troubles))
     }
@@ -164,7 +159,7 @@ fn text(checked: &[Checked], flows: usize, troubles: &[Trouble]) -> String {
             "  {style}{word}{style:#}{waived} {}{}: {}",
             clean(&flow.need.id),
             super::prove::and_alike(flow.count()),
-            clean(&decision_text(&flow.decision))
+            clean(&flow.decision.why())
         );
     }
     text
@@ -236,61 +231,4 @@ fn few(places: &[String]) -> String {
         0 => shown.join(", "),
         more => format!("{} and {}", shown.join(", "), counted(more, "more place")),
     }
-}
-
-fn decision_text(decision: &Decision) -> String {
-    let step = decision.deciding();
-    step.map_or_else(|| decision.to_string(), ToString::to_string)
-}
-
-fn set_value(set: &Addresses) -> Value {
-    json!(set.nets().map(|net| net.to_string()).collect::<Vec<_>>())
-}
-
-fn checked_value(checked: &Checked) -> Value {
-    json!({
-        "server": checked.status.server.as_str(),
-        "verdict": checked.status.verdict.word(),
-        "holds": checked.holds(),
-        "leaks": checked.leaks.iter().map(|leak| json!({
-            "port": leak.port.to_string(),
-            "places": leak.places,
-            "sources": set_value(&leak.sources),
-            "certain": leak.certain,
-            "reason": leak.reason.to_string(),
-        })).collect::<Vec<_>>(),
-        "openTo": open_to_value(&checked.open_to),
-    })
-}
-
-/// Who gets in where, as data.
-#[must_use]
-pub fn open_to_value(open_to: &[OpenTo]) -> Value {
-    let value = |open: &OpenTo| {
-        json!({
-            "port": open.port.to_string(),
-            "places": open.places,
-            "allowed": set_value(&open.allowed),
-            "unproven": set_value(&open.unproven),
-        })
-    };
-    open_to.iter().map(value).collect()
-}
-
-fn trouble_value(trouble: &Trouble) -> Value {
-    let flow = &trouble.flow;
-    let mut value = json!({
-        "id": flow.need.id,
-        "connection": flow.need.connection_text(),
-        "evidence": flow.need.evidence,
-        "verdict": flow.decision.verdict.to_string(),
-        "reason": decision_text(&flow.decision),
-        "accepted": trouble.waived == flow.count(),
-        "flows": flow.count(),
-    });
-    if let (Some(alike), Some(map)) = (&flow.alike, value.as_object_mut()) {
-        map.insert("clients".to_owned(), json!(*alike.clients));
-        map.insert("servers".to_owned(), json!(*alike.servers));
-    }
-    value
 }

@@ -4,15 +4,14 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::args::{Format, Global, ports};
 use super::error::CliError;
 use super::exit::Exit;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
-use crate::calico::yaml::to_yaml;
 use crate::calico::{Kind, Snapshot};
 use crate::plan::reading::Question;
+use crate::plan::report;
 use crate::plan::settle::settled;
 use crate::reach::{Connection, Decision, Party, Verdict, World};
 use crate::recipe::catalogue::distance;
@@ -70,8 +69,10 @@ impl ExplainArgs {
         let decision = world.explain(&connection);
         ui.result(&match self.output {
             Format::Text => text(&connection, &decision),
-            Format::Json => format!("{:#}\n", document(&snapshot, &connection, &decision)),
-            Format::Yaml => to_yaml(&document(&snapshot, &connection, &decision)),
+            format => {
+                let datastore = &snapshot.datastore;
+                format.document(&report::Explanation::new(datastore, &connection, &decision))
+            }
         })?;
         Ok(Exit::Ok)
     }
@@ -156,31 +157,4 @@ fn text(connection: &Connection, decision: &Decision) -> String {
         let _ = writeln!(text, "  {}. {}", i + 1, clean(&step.to_string()));
     }
     text
-}
-
-fn document(snapshot: &Snapshot, connection: &Connection, decision: &Decision) -> Value {
-    let steps: Vec<Value> = decision
-        .steps
-        .iter()
-        .map(|step| {
-            json!({
-                "node": step.node,
-                "interface": step.interface,
-                "endpoint": step.endpoint.as_ref().map(ToString::to_string),
-                "chain": step.chain.map(|chain| chain.to_string()),
-                "reply": step.reply,
-                "effect": step.effect.to_string(),
-                "reason": step.reason.to_string(),
-            })
-        })
-        .collect();
-    json!({
-        "format_version": crate::plan::report::FORMAT_VERSION,
-        "datastore": snapshot.datastore,
-        "from": connection.from.to_string(),
-        "to": connection.to.to_string(),
-        "traffic": connection.traffic.to_string(),
-        "verdict": decision.verdict.to_string(),
-        "steps": steps,
-    })
 }

@@ -25,10 +25,12 @@ pub mod prune;
 pub mod read_back;
 pub mod remove;
 pub mod saved_plan;
+pub mod schema;
 pub mod server;
 pub mod session;
 pub mod show;
 pub mod show_impact;
+pub mod show_page;
 pub mod status;
 pub mod ui;
 pub mod undo;
@@ -100,6 +102,7 @@ enum Command {
     Undo(undo::UndoArgs),
     Confirm(confirm::ConfirmArgs),
     Version(version::VersionArgs),
+    Schema(schema::SchemaArgs),
     Completion(completion::CompletionArgs),
     Plugin(plugin::PluginArgs),
 }
@@ -180,6 +183,7 @@ fn execute(cli: Cli, words: &[OsString], ui: Ui) -> Result<Exit, CliError> {
         Command::Undo(args) => block_on(args.run(&global, ui)),
         Command::Confirm(args) => args.run(&global, ui),
         Command::Version(args) => args.run(ui),
+        Command::Schema(args) => args.run(ui),
         Command::Completion(args) => args.run(ui),
         Command::Plugin(args) => args.run(ui),
         _ => {

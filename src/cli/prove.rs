@@ -51,7 +51,7 @@ pub fn text(proof: &Proof) -> String {
                 fate.word(),
                 clean(&flow.need.id),
                 and_alike(flow.count()),
-                clean(&flow.reason_text())
+                clean(&flow.decision.why())
             );
         }
         let shown = proof.with(fate).take(NAMED).map(FlowProof::count);
@@ -67,7 +67,7 @@ pub fn text(proof: &Proof) -> String {
         for (rule, flows) in by_rule(proof, fate) {
             let first = flows
                 .first()
-                .map(|flow| flow.reason_text())
+                .map(|flow| flow.decision.why())
                 .unwrap_or_default();
             let _ = writeln!(
                 text,
@@ -164,7 +164,7 @@ fn detailed(error: CliError, flows: &[&FlowProof], count: usize, waived: &[Strin
                 and_alike(open),
                 flow.need.connection_text()
             ))
-            .detail(format!("  {}: {}", flow.when, flow.reason_text()))
+            .detail(format!("  {}: {}", flow.when, flow.decision.why()))
             .detail(format!(
                 "  needed: {}; without it, {}",
                 flow.need.evidence, flow.need.rule.without

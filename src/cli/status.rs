@@ -3,19 +3,18 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::args::{Format, Global};
-use super::check::{addresses, open_to_value};
+use super::check::addresses;
 use super::error::CliError;
 use super::exit::Exit;
 use super::show::counted;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
+use crate::calico::ObjectId;
 use crate::calico::names::ServerName;
-use crate::calico::yaml::to_yaml;
-use crate::calico::{ObjectId, Snapshot};
 use crate::plan::check::{Checked, OpenTo, check};
 use crate::plan::reading::Question;
+use crate::plan::report;
 use crate::recipe::policies::Approach;
 use crate::recipe::status::{ClientStatus, PolicyStatus, ServerStatus, Verdict};
 use crate::store::Store;
@@ -61,8 +60,7 @@ impl StatusArgs {
         let servers = check(&snapshot, server.as_ref())?;
         ui.result(&match self.output {
             Format::Text => text(&servers),
-            Format::Json => format!("{:#}\n", document(&snapshot, &servers)),
-            Format::Yaml => to_yaml(&document(&snapshot, &servers)),
+            format => format.document(&report::Status::new(&snapshot.datastore, &servers)),
         })?;
         if servers.is_empty() {
             ui.say("no server is protected here");
@@ -219,56 +217,4 @@ fn client_text(client: &ClientStatus) -> String {
         (false, 0) => format!("{}: {}", client.object, shown.join(", ")),
         (false, more) => format!("{}: {} and {more} more", client.object, shown.join(", ")),
     }
-}
-
-fn document(snapshot: &Snapshot, servers: &[Checked]) -> Value {
-    json!({
-        "format_version": crate::plan::report::FORMAT_VERSION,
-        "datastore": snapshot.datastore,
-        "servers": servers.iter().map(server_value).collect::<Vec<_>>(),
-    })
-}
-
-fn server_value(checked: &Checked) -> Value {
-    let server = &checked.status;
-    let texts = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>();
-    json!({
-        "server": server.server.as_str(),
-        "verdict": server.verdict.word(),
-        "ports": texts(&mut server.ports.iter().map(ToString::to_string)),
-        "policy": match &server.policy {
-            PolicyStatus::Missing => Value::Null,
-            PolicyStatus::Other(id) => json!({"name": id.name, "recipe": false}),
-            PolicyStatus::Recipe(id, protection) => json!({
-                "name": id.name,
-                "recipe": true,
-                "tier": protection.tier,
-                "order": protection.order,
-                "approach": match protection.approach {
-                    Approach::AllowByDefault => "allow-by-default",
-                    Approach::DenyByDefault => "deny-by-default",
-                },
-            }),
-        },
-        "endpoints": server.endpoints.iter().map(|e| json!({
-            "node": e.host,
-            "interface": e.interface,
-            "object": e.object.to_string(),
-            "otherTrafficStaysOpen": e.stays_open,
-            "shadowedBy": e.shadowed_by,
-        })).collect::<Vec<_>>(),
-        "openTo": open_to_value(&checked.open_to),
-        "workloads": texts(&mut server.workloads.iter().map(ToString::to_string)),
-        "clients": server.clients.iter().map(|c| json!({
-            "object": c.object.to_string(),
-            "addresses": c.addresses,
-            "withoutEffect": c.without_effect,
-        })).collect::<Vec<_>>(),
-        "failsafes": server.failsafes.iter().map(|f| json!({
-            "port": f.port.to_string(),
-            "entries": f.entries,
-            "source": f.source,
-            "nodes": f.hosts,
-        })).collect::<Vec<_>>(),
-    })
 }

@@ -3,13 +3,13 @@
 use std::ffi::OsString;
 use std::time::SystemTime;
 
-use super::args::{Format, Global, Running, Writing};
+use super::args::{Format, Global, PlanFormat, Running, Writing};
 use super::error::CliError;
 use super::execute::{Run, execute};
 use super::exit::Exit;
 use super::session::Session;
 use super::ui::Ui;
-use super::{open_store, saved_plan, show, show_impact};
+use super::{open_store, saved_plan, show, show_impact, show_page};
 use crate::calico::{Snapshot, Version};
 use crate::plan::impact::{Impact, impact};
 use crate::plan::legal::faults;
@@ -314,7 +314,12 @@ pub async fn prepare(order: &Order, store: &mut impl Store, ui: Ui) -> Result<Pr
 /// # Errors
 ///
 /// When standard output cannot be written to.
-pub fn show(order: &Order, prepared: &Prepared, format: Format, ui: Ui) -> Result<(), CliError> {
+pub fn show(
+    order: &Order,
+    prepared: &Prepared,
+    format: PlanFormat,
+    ui: Ui,
+) -> Result<(), CliError> {
     print(order.command, prepared, format, ui)
 }
 
@@ -323,7 +328,12 @@ pub fn show(order: &Order, prepared: &Prepared, format: Format, ui: Ui) -> Resul
 /// # Errors
 ///
 /// When standard output cannot be written to.
-pub fn print(command: &str, prepared: &Prepared, format: Format, ui: Ui) -> Result<(), CliError> {
+pub fn print(
+    command: &str,
+    prepared: &Prepared,
+    format: PlanFormat,
+    ui: Ui,
+) -> Result<(), CliError> {
     if let Some(cluster) = show::cluster(&prepared.snapshot.datastore) {
         ui.say(&cluster);
     }
@@ -333,9 +343,16 @@ pub fn print(command: &str, prepared: &Prepared, format: Format, ui: Ui) -> Resu
         impact,
         ..
     } = prepared;
-    if format != Format::Text {
-        let report = report::Plan::new(command, plan, impact, proof);
-        return ui.result(&format.document(&report));
+    let data = |format: Format| format.document(&report::Plan::new(command, plan, impact, proof));
+    let page = match format {
+        PlanFormat::Text => None,
+        PlanFormat::Json => Some(data(Format::Json)),
+        PlanFormat::Yaml => Some(data(Format::Yaml)),
+        PlanFormat::Markdown => Some(show_page::markdown(command, prepared)),
+        PlanFormat::Html => Some(show_page::html(command, prepared)),
+    };
+    if let Some(page) = page {
+        return ui.result(&page);
     }
     let meaning = show_impact::text(impact) + &super::prove::text(proof);
     ui.result(&show::text(plan, &meaning))?;

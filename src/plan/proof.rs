@@ -187,15 +187,6 @@ impl Alike {
     }
 }
 
-impl FlowProof {
-    /// What decides, for people.
-    #[must_use]
-    pub fn reason_text(&self) -> String {
-        let step = self.decision.deciding();
-        step.map_or_else(|| self.decision.to_string(), ToString::to_string)
-    }
-}
-
 /// Every needed flow with its fate.
 #[derive(Debug, Clone, Default)]
 pub struct Proof {

@@ -406,6 +406,13 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// What decides, for people.
+    #[must_use]
+    pub fn why(&self) -> String {
+        let step = self.deciding();
+        step.map_or_else(|| self.to_string(), ToString::to_string)
+    }
+
     /// The step that decided: the one that dropped, the one whose input is missing, or, for an
     /// allowed connection, the last of those that accepted the request (by more than having no
     /// policy for forwarded packets, where there is such a step).

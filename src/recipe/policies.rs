@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use super::workloads::pod_labels;
 use super::{RecipeError, marks};
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::calico::endpoint::pod_label_path;
 use crate::calico::names::ServerName;
 use crate::calico::policy::{Action, DEFAULT_TIER, PolicySpec, PolicyType, policy_spec};
@@ -20,7 +23,8 @@ pub const PROTECT_ORDER: f64 = 500.0;
 pub const DEFAULT_ALLOW_ORDER: f64 = 5000.0;
 
 /// How traffic other than the server's is treated on a protected endpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Approach {
     /// A late policy allows what no rule denied.
     #[default]

@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::failsafes::effective_lists;
 use super::hosts::{HostView, Hosts, carries};
 use super::policies::{self, Approach, DEFAULT_ALLOW, Protection};
@@ -85,7 +88,8 @@ pub struct FailsafeStatus {
 }
 
 /// The state of a protection in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// Policy, labels and failsafes are as they should be.
     Protected,

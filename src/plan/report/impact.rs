@@ -178,11 +178,11 @@ pub struct Warning {
     pub hint: Option<String>,
 }
 
-fn texts<T: std::fmt::Display>(items: &[T]) -> Vec<String> {
+pub(super) fn texts<T: std::fmt::Display>(items: &[T]) -> Vec<String> {
     items.iter().map(ToString::to_string).collect()
 }
 
-fn nets(addresses: &Addresses) -> Vec<String> {
+pub(super) fn nets(addresses: &Addresses) -> Vec<String> {
     addresses.nets().map(|net| net.to_string()).collect()
 }
 

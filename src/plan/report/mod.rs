@@ -14,11 +14,15 @@ use crate::calico::yaml::without_server_kept;
 use crate::calico::{Datastore, FieldEdit, Object, ObjectError, ObjectId};
 use crate::recipe::{Note, Stage};
 
+mod explanation;
 mod impact;
 mod proof;
+mod status;
 
+pub use explanation::{Explanation, Step as ExplainedStep};
 pub use impact::{Class, Flip, Impact, Part, Selection, Server, Warning, Who};
 pub use proof::{Flow, Proof, StandIn};
+pub use status::{Check, NeededFlows, ServerCheck, ServerStatus, Status, Trouble};
 
 /// Version of every JSON document that the tool writes: major and minor. A minor version adds; an
 /// unknown major version is not understood.

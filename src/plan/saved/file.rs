@@ -1,5 +1,6 @@
 //! A saved plan as text, with a checksum that finds what was changed by hand.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -17,6 +18,17 @@ pub enum FileError {
     /// It is not as it was saved.
     #[error("is not as it was saved: its checksum does not fit")]
     Edited,
+}
+
+/// A saved plan with its checksum, as it is in a file.
+#[derive(Debug, JsonSchema)]
+#[schemars(title = "SavedPlan")]
+pub struct SavedFile {
+    /// The plan.
+    #[serde(flatten)]
+    pub plan: SavedPlan,
+    /// SHA-256 of all that stands before this member.
+    pub checksum: String,
 }
 
 /// What comes before the checksum. Everything up to here is what the checksum is of.

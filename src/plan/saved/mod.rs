@@ -21,7 +21,7 @@ mod file;
 mod meaning;
 
 pub use differences::{differences, effects_beyond};
-pub use file::{FileError, read, write};
+pub use file::{FileError, SavedFile, read, write};
 pub use meaning::Meaning;
 
 /// What tells a saved plan from the other documents that the tool writes.
@@ -88,7 +88,7 @@ impl Flow {
             id,
             fate: flow.fate,
             when: flow.when.clone(),
-            reason: flow.reason_text(),
+            reason: flow.decision.why(),
         };
         match flow.fate {
             Fate::Cut | Fate::Unproven => flow.ids().map(said).collect(),
