@@ -80,7 +80,7 @@ pub async fn look(
         CliError::new(Exit::Partly, message),
         |error, (flow, ids)| {
             let first = ids.first().map_or("", String::as_str);
-            error.detail(format!("{first}: {}", flow.reason_text()))
+            error.detail(format!("{first}: {}", flow.decision.why()))
         },
     );
     Err((error, BTreeSet::new()))

@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(now, later);
         assert!(overlaps.contains(&"spec.failsafeInboundHostPorts".to_owned()));
         let (now, _) = of(felix, &ours, &before, later, Precedence::Ours);
-        assert!(list_is_null(&now) && now.pointer("/metadata/annotations") == None);
+        assert!(list_is_null(&now) && now.pointer("/metadata/annotations").is_none());
     }
 
     fn any_object() -> impl Strategy<Value = Value> {

@@ -193,7 +193,7 @@ impl World {
                 }
             }
         }
-        self.tunnel_ends = Addresses::of_hosts(tunnel_ends.into_iter());
+        self.tunnel_ends = Addresses::of_hosts(tunnel_ends);
     }
 
     fn add_workloads(&mut self, snapshot: &Snapshot) {

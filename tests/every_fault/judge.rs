@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use calicoctl_protect::calico::{Host, Kind, Snapshot};
-use calicoctl_protect::reach::needs::needs;
+use calicoctl_protect::plan::proof::standing;
 use calicoctl_protect::reach::topology::NodeWires;
 use calicoctl_protect::reach::{Party, Topology, Traffic, Verdict, World};
 
@@ -125,7 +125,7 @@ fn no_needed_flow_is_cut(snapshot: &Snapshot, what: &str, run: &Run) {
     let world = World::with_topology(snapshot, &topology);
     let naive = Naive::new(&case);
     let mut looked_at = 0;
-    for need in needs(snapshot) {
+    for need in standing(snapshot).flows.into_iter().map(|flow| flow.need) {
         let proved = world.explain(&need.connection);
         assert_ne!(
             proved.verdict,

@@ -28,6 +28,9 @@ type Versions<'s> = Vec<(When, Option<&'s Object>)>;
 /// The objects of a host or workload, in order of identity.
 type Objects<'s> = BTreeMap<&'s ObjectId, Versions<'s>>;
 
+/// The keys of hosts, and those of workloads.
+pub type Keys = (Vec<(String, HostKey)>, Vec<(PodName, PodKey)>);
+
 /// Everything that belongs to hosts and workloads.
 #[derive(Debug, Default)]
 pub struct Gathered<'s> {
@@ -117,12 +120,7 @@ impl<'s> Gathered<'s> {
     }
 
     /// What tells hosts and workloads apart. Those with equal keys cannot be told apart.
-    pub fn keys(
-        self,
-        distinctions: &Distinctions,
-        families: &[Family],
-        further: &[Need],
-    ) -> (Vec<(String, HostKey)>, Vec<(PodName, PodKey)>) {
+    pub fn keys(self, distinctions: &Distinctions, families: &[Family], further: &[Need]) -> Keys {
         let routed: BTreeSet<&String> = families
             .iter()
             .filter(|family| matches!(family.servers, Servers::Address { .. }))
