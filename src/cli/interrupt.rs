@@ -1,8 +1,11 @@
 //! Requests to stop: Ctrl-C, a terminal that hangs up, the system shutting down.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
 
+use futures::stream::{self, Stream, StreamExt as _};
+use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
 /// Listens for requests to stop, from when it is made to the end of the process.
@@ -13,18 +16,30 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Begins to listen. From now on such a request does not end the process by itself.
+    /// Begins to listen. When it returns, such a request does not end the process by itself any
+    /// more. It is heard by a thread of its own: a store may be at work for long without waiting.
     #[must_use]
     pub fn listen() -> Self {
         let interrupt = Self::default();
         let raise = interrupt.clone();
-        tokio::spawn(async move {
-            loop {
-                asked().await;
-                raise.raised.store(true, Ordering::Relaxed);
-                raise.woken.notify_one();
-            }
-        });
+        let (ready, begun) = mpsc::channel();
+        let listen = move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let Ok(runtime) = runtime else { return };
+            runtime.block_on(async {
+                let mut signals = signals();
+                // Nobody waits any more where the process ends at once.
+                let _ = ready.send(());
+                while signals.next().await.is_some() {
+                    raise.raised.store(true, Ordering::Relaxed);
+                    raise.woken.notify_one();
+                }
+            });
+        };
+        if thread::Builder::new().spawn(listen).is_ok() {
+            // An error means that there is no listening: then requests end the process as ever.
+            let _ = begun.recv();
+        }
         interrupt
     }
 
@@ -42,29 +57,28 @@ impl Interrupt {
     }
 }
 
+/// Requests as they come; handlers stand when this returns.
 #[cfg(unix)]
-async fn asked() {
+fn signals() -> impl Stream<Item = ()> + Unpin {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [
         SignalKind::interrupt(),
         SignalKind::hangup(),
         SignalKind::terminate(),
     ];
-    let streams: Vec<_> = kinds
-        .into_iter()
-        .filter_map(|kind| signal(kind).ok())
-        .collect();
-    let waits = streams.into_iter().map(|mut stream| {
-        Box::pin(async move {
-            stream.recv().await;
-        })
+    let streams = kinds.into_iter().filter_map(|kind| signal(kind).ok());
+    let streams = streams.map(|stream| {
+        Box::pin(stream::unfold(stream, async |mut stream| {
+            stream.recv().await.map(|()| ((), stream))
+        }))
     });
-    futures::future::select_all(waits).await;
+    stream::select_all(streams)
 }
 
+/// Requests as they come.
 #[cfg(not(unix))]
-async fn asked() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+fn signals() -> impl Stream<Item = ()> + Unpin {
+    Box::pin(stream::unfold((), async |()| {
+        tokio::signal::ctrl_c().await.ok().map(|()| ((), ()))
+    }))
 }
