@@ -373,3 +373,22 @@ fn a_host_that_a_policy_singles_out_is_never_stood_for() {
     assert_eq!(run.code, Some(3), "{run}");
     assert!(run.err.contains("agent-to-typha:w077:cp"), "{run}");
 }
+
+#[test]
+fn agents_of_a_cluster_that_keeps_its_data_in_etcd_need_it_and_its_files_tell_so() {
+    let cluster = Cluster::own("bare-metal");
+    let protect = [
+        "server", "etcd", "--node", "infra-1", "--node", "infra-2", "--node", "infra-3",
+    ];
+    let run = cluster.run(&[&protect[..], &["--prune", "--dry-run"]].concat());
+    let words = [
+        "agent-to-etcd:compute-1:infra-1",
+        "would be cut",
+        "grant etcd --node compute-1 --node compute-2",
+    ];
+    assert_refused(&run, 3, &words);
+    let run = cluster.run(&[&protect[..], &["--grant-needed", "--prune", "--yes"]].concat());
+    assert_eq!(run.code, Some(0), "{run}");
+    let run = cluster.run(&["check"]);
+    assert_eq!(run.code, Some(0), "{run}");
+}

@@ -105,8 +105,9 @@ impl Cluster {
         found.map(|path| Self::copy_of(&path))
     }
 
+    /// A copy of the manifests in a folder.
     #[track_caller]
-    fn copy_of(from: &Path) -> Self {
+    pub fn copy_of(from: &Path) -> Self {
         let cluster = Self::empty();
         copy_all(from, &cluster.path());
         cluster

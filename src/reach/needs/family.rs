@@ -220,7 +220,7 @@ fn etcd(snapshot: &Snapshot, components: &Components, nodes: &[String], found: &
         names(members),
         Servers::Itself(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     );
-    if snapshot.datastore.kind == DatastoreKind::Etcd {
+    if keeps_its_data_in_etcd(snapshot) {
         add(
             AGENT_TO_ETCD,
             Evidence::OfServer(members.clone()),
@@ -237,6 +237,20 @@ fn etcd(snapshot: &Snapshot, components: &Components, nodes: &[String], found: &
             names(members),
             Servers::Others(names(members)),
         );
+    }
+}
+
+/// Whether Calico's own data are in etcd. Files do not say where they come from, but the cluster type
+/// does: Calico's clients append `kdd` to it whenever Kubernetes is their datastore
+/// (libcalico-go, `clientv3.EnsureInitialized`).
+fn keeps_its_data_in_etcd(snapshot: &Snapshot) -> bool {
+    match snapshot.datastore.kind {
+        DatastoreKind::Etcd => true,
+        DatastoreKind::Manifests => snapshot
+            .global(Kind::ClusterInformation, "default")
+            .and_then(|info| info.spec_str("clusterType"))
+            .is_some_and(|kind| !kind.is_empty() && kind.split(',').all(|part| part != "kdd")),
+        DatastoreKind::AggregatedV3 | DatastoreKind::NativeV3 | DatastoreKind::CrdV1 => false,
     }
 }
 
