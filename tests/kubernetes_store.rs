@@ -2,7 +2,9 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test fails by panicking and says what it skips"
 )]
 
@@ -19,6 +21,8 @@ mod live;
 mod preflight;
 #[path = "kubernetes_store/read.rs"]
 mod read;
+#[path = "kubernetes_store/rights.rs"]
+mod rights;
 #[path = "kubernetes_store/shapes.rs"]
 mod shapes;
 #[path = "kubernetes_store/support.rs"]

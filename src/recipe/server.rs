@@ -307,7 +307,7 @@ fn protect_policy(
 fn put_policy(
     draft: &mut Draft<'_>,
     stage: Stage,
-    wanted: Object,
+    mut wanted: Object,
     why: &str,
     overwrite: bool,
 ) -> Result<bool, RecipeError> {
@@ -318,6 +318,10 @@ fn put_policy(
     let ours = marks::is_created(existing);
     if policies::same_meaning(existing, &wanted) {
         return Ok(ours);
+    }
+    // Servers write the default tier out and put it back when it is left out.
+    if wanted.spec_str("tier").is_none() && existing.spec_str("tier") == Some(DEFAULT_TIER) {
+        wanted.set_spec("tier", json!(DEFAULT_TIER));
     }
     if !ours && !overwrite {
         let id = existing.id().clone();
