@@ -99,7 +99,7 @@ fn what_is_done_is_counted_as_it_was_shown() {
     let run = cluster.does(&["server", "felix-metrics", "--node", "cedar", "--yes"]);
     // cedar's new host endpoint is made in one stage and labelled in another.
     run.shows("3 to create, 1 to change, 0 to delete\n")
-        .says("done: 4 changes written\n");
+        .says("done: 4 changes written and read back\n");
 }
 
 fn json(run: &Run) -> Value {

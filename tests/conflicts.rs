@@ -13,13 +13,14 @@ use calicoctl_protect::calico::edit::apply;
 use calicoctl_protect::calico::{
     Datastore, DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored,
 };
-use calicoctl_protect::cli::args::{PlanFormat, Running};
+use calicoctl_protect::cli::args::{Global, LogLevel, PlanFormat, Running};
 use calicoctl_protect::cli::error::CliError;
 use calicoctl_protect::cli::exit::Exit;
 use calicoctl_protect::cli::ui::{Color, Ui};
 use calicoctl_protect::cli::write::{Order, conclude, prepare};
 use calicoctl_protect::plan::Course;
 use calicoctl_protect::plan::saved::Waivers;
+use calicoctl_protect::plugin::called::Called;
 use calicoctl_protect::recipe::failsafes::{Failsafes, PortChoice, prune};
 use calicoctl_protect::recipe::grant::{Clients, grant};
 use calicoctl_protect::recipe::hosts::NodeChoice;
@@ -213,12 +214,26 @@ fn pruning() -> Order {
 }
 
 fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
-    let ui = Ui::new(Color::Never, true);
+    let ui = Ui::new(Color::Never, true, Called::Bare);
     let running = Running {
         dry_run: false,
         detailed_exitcode: false,
         yes: true,
         output: PlanFormat::Text,
+        confirm_within: None,
+    };
+    let state = tempfile::tempdir().unwrap();
+    let global = Global {
+        manifests: None,
+        config: None,
+        context: None,
+        kubeconfig: None,
+        journal: Some(state.path().to_owned()),
+        log_level: LogLevel::default(),
+        calico_version: None,
+        color: Color::Never,
+        quiet: true,
+        allow_version_mismatch: false,
     };
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -226,7 +241,8 @@ fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
         .unwrap()
         .block_on(async {
             let prepared = prepare(order, store, ui).await?;
-            conclude(order, prepared, &Waivers::default(), &running, store, ui).await
+            let waivers = Waivers::default();
+            conclude(order, prepared, &waivers, &running, &global, store, ui).await
         })
 }
 

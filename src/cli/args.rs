@@ -36,7 +36,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Where journals are kept [default: calicoctl-protect in $XDG_STATE_HOME or ~/.local/state]
+    /// Where journals are kept [default: its own folder in $XDG_STATE_HOME or ~/.local/state]
     #[arg(long, global = true, value_name = "DIR")]
     pub journal: Option<PathBuf>,
 
