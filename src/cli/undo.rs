@@ -111,6 +111,9 @@ pub async fn again(
     for warning in &snapshot.warnings {
         ui.warn(warning);
     }
+    if session.is_some() {
+        store.tidy();
+    }
     let id = record.id();
     if direction == Direction::Back && record.state() == State::Undone {
         ui.say(&format!("nothing to do: run {id} is undone already"));

@@ -12,6 +12,7 @@ use super::rebase::{Overlap, Precedence, rebase, same};
 use super::{Change, Plan};
 use crate::calico::edit::{Step, diff};
 use crate::calico::owner::owners;
+use crate::calico::v1::TIER_LABEL;
 use crate::calico::yaml::without_server_kept;
 use crate::calico::{FieldEdit, FieldPath, Object, ObjectId, Snapshot};
 use crate::recipe::{Importance, Note};
@@ -271,9 +272,15 @@ fn foreign(meant: &Object, current: &Object) -> Vec<FieldPath> {
     differing.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// An object without what servers keep and without the copy of itself that `kubectl apply` leaves.
+/// An object without what servers keep, the label of a policy's tier included, and without the copy
+/// of itself that `kubectl apply` leaves.
 fn own(object: &Object) -> Value {
     let mut value = without_server_kept(object.value());
+    if object.id().kind.is_tiered_policy()
+        && let Some(Value::Object(labels)) = value.pointer_mut("/metadata/labels")
+    {
+        labels.shift_remove(TIER_LABEL);
+    }
     if let Some(Value::Object(annotations)) = value.pointer_mut("/metadata/annotations") {
         annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
     }

@@ -83,6 +83,12 @@ impl Store for AnyStore {
         }
     }
 
+    fn tidy(&mut self) {
+        if let Self::Manifests(store) = self {
+            store.tidy();
+        }
+    }
+
     fn recall(&mut self, keepsakes: &[Keepsake]) {
         match self {
             Self::Manifests(store) => store.recall(keepsakes),

@@ -225,6 +225,10 @@ pub trait Store {
         let _ = keepsakes;
     }
 
+    /// Takes away what a run that was killed has left half-made beside what it wrote; asked behind
+    /// a read, where no other run is under way.
+    fn tidy(&mut self) {}
+
     /// Writes a batch of changes and calls `done` with the index of each that has taken effect.
     ///
     /// The changes of a batch may take effect in any order: whoever makes batches has seen to it

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::command::Run;
 use crate::etcd_server::{EtcdServer, say};
 use crate::field::{Field, Home, State};
-use crate::judge::{Ends, Way, judge};
+use crate::judge::{Ends, Way, judge, shut};
 use crate::relay::{Fault, Relay};
 use crate::scenarios::{HOSTS, Scenario};
 
@@ -56,7 +56,8 @@ impl Datastore {
     }
 
     fn pairs(&self) -> Vec<(String, Vec<u8>)> {
-        let all = self.runtime.block_on(self.server.raw().all("/calico/"));
+        let read = async { self.server.raw().all("/calico/").await };
+        let all = self.runtime.block_on(read);
         all.into_iter().map(|kv| (kv.key, kv.value)).collect()
     }
 }
@@ -161,6 +162,7 @@ fn try_scenario(store: &Datastore, scenario: &Scenario) -> usize {
         elsewhere.does(store, &format!("{line} --yes"));
     }
     let (start, pairs) = (store.state(), store.pairs());
+    let shut = shut(&store.snapshot());
     let command = format!("{} --yes", scenario.command);
     store.relay.clear();
     Home::new().does(store, &command);
@@ -169,6 +171,7 @@ fn try_scenario(store: &Datastore, scenario: &Scenario) -> usize {
     let ends = Ends {
         end: store.state(),
         start,
+        shut,
     };
     let mut points = 0;
     for (name, fault) in FAULTS {

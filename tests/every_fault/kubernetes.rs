@@ -15,7 +15,7 @@ use crate::command::Run;
 use crate::double::{Double, Fault, Shape, When};
 use crate::etcd_server::say;
 use crate::field::{Field, Home, State};
-use crate::judge::{Ends, Way, judge};
+use crate::judge::{Ends, Way, judge, shut};
 use crate::scenarios::{KUBERNETES, Scenario};
 
 /// A cluster behind an API server.
@@ -252,9 +252,12 @@ fn try_scenario(scenario: &Scenario, start: &Cluster, shape: Shape, weather: &[W
     let command = format!("{} --yes", scenario.command);
     let undisturbed = Cluster::of(shape, start.version, objects.clone());
     let begin = undisturbed.state();
+    let shut = shut(&undisturbed.snapshot());
+    undisturbed.double.reset_journal();
     Home::new().does(&undisturbed, &command);
     let ends = Ends {
         start: begin,
+        shut,
         end: undisturbed.state(),
     };
     let writes = undisturbed

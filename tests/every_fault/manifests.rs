@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::command::Run;
 use crate::etcd_server::say;
 use crate::field::{Field, Home, State};
-use crate::judge::{Ends, Way, judge};
+use crate::judge::{Ends, Way, judge, shut};
 use crate::scenarios::{KUBERNETES, Scenario};
 
 /// A folder of manifests.
@@ -64,7 +64,7 @@ impl Field for Folder {
 }
 
 /// Kinds of calls, as strace names them.
-const NAMING: &str = "rename,renameat,renameat2,link,linkat,unlink,unlinkat";
+const NAMING: &str = "rename,renameat,renameat2,link,linkat";
 const SYNCING: &str = "fsync,fdatasync";
 
 /// One disturbance: which calls, what happens, and whether to all later ones, too.
@@ -170,6 +170,7 @@ fn try_scenario(scenario: &Scenario) -> usize {
         elsewhere.does(&prepared, &format!("{line} --yes"));
     }
     let start = prepared.state();
+    let shut = shut(&prepared.snapshot());
     let command = format!("{} --yes", scenario.command);
     let home = Home::new();
     let undisturbed = Folder::of(&start);
@@ -179,6 +180,7 @@ fn try_scenario(scenario: &Scenario) -> usize {
     let ends = Ends {
         end: undisturbed.state(),
         start,
+        shut,
     };
     let calls = count_calls(&home);
     let mut points = 0;

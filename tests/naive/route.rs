@@ -133,8 +133,9 @@ impl Naive {
         packet
     }
 
-    /// Source NAT on the way out of a node (section 5.2).
-    pub fn snat(&self, node: &Node, out: &str, mut packet: Packet) -> Packet {
+    /// Source NAT on the way out of a node (section 5.2); `None` where the node has no address
+    /// that is known to put in.
+    pub fn snat(&self, node: &Node, out: &str, mut packet: Packet) -> Option<Packet> {
         let ipv6 = packet.ipv6();
         let address = node.first(out, ipv6);
         let through_tunnel = self.wires.tunnel(ipv6) == Some(out);
@@ -144,10 +145,12 @@ impl Naive {
             .iter()
             .any(|p| p.nat_outgoing && p.cidr.contains(&packet.source))
             && !pools.iter().any(|p| p.cidr.contains(&packet.destination));
-        if (through_tunnel && elsewhere) || leaves_the_pools {
+        if leaves_the_pools {
+            packet.source = address.or_else(|| node.first(node.default_interface(), ipv6))?;
+        } else if through_tunnel && elsewhere {
             packet.source = address.unwrap_or(packet.source);
         }
-        packet
+        Some(packet)
     }
     pub fn is_known_node(&self, ip: IpAddr) -> bool {
         let mut nodes = self.wires.nodes.iter();

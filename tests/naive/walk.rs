@@ -104,8 +104,13 @@ impl<'a> Walk<'a> {
             },
             None => Missing::Node { node: name.into() },
         };
+        Err(self.unknown(name, missing))
+    }
+
+    /// Notes an input that is missing.
+    fn unknown(&mut self, node: &str, missing: Missing) -> Stop {
         self.steps.push(Step {
-            node: name.to_owned(),
+            node: node.to_owned(),
             interface: None,
             endpoint: None,
             chain: None,
@@ -113,7 +118,7 @@ impl<'a> Walk<'a> {
             effect: Effect::Unknown,
             reason: Reason::Missing(missing),
         });
-        Err(Stop::Unknown)
+        Stop::Unknown
     }
 
     /// Notes a step without a chain.
@@ -257,7 +262,12 @@ impl<'a> Walk<'a> {
     /// Where a packet that has left a node arrives; `None`: outside the cluster.
     fn next(&mut self, node: &Node, out: &str, packet: Packet) -> Result<Option<Hop<'a>>, Stop> {
         let naive = self.naive;
-        let packet = naive.snat(node, out, packet);
+        let Some(packet) = naive.snat(node, out, packet) else {
+            let missing = Missing::Address {
+                node: node.name.clone(),
+            };
+            return Err(self.unknown(&node.name, missing));
+        };
         let to = match naive.workload_at(packet.destination) {
             Some(workload) => Some(self.node(&workload.node)?),
             None => match naive.node_at(packet.destination) {

@@ -38,7 +38,7 @@ pub fn objects(version: Version) -> Vec<Value> {
             "default",
             json!({}),
             json!({"calicoVersion": version.to_string(), "datastoreReady": true,
-                "clusterGUID": "5d1f6c2ae0f04b0e9f0b1d7c3a9e4c11", "clusterType": "k8s,bgp"}),
+                "clusterGUID": "5d1f6c2ae0f04b0e9f0b1d7c3a9e4c11", "clusterType": "k8s,bgp,kdd"}),
         ),
         calico(
             "FelixConfiguration",

@@ -214,7 +214,7 @@ async fn an_object_that_is_changed_or_deleted_before_it_is_written() {
             .as_object_mut()
             .unwrap()
             .shift_remove("resourceVersion");
-        hep["metadata"]["labels"]["by"] = json!("somebody else");
+        hep["metadata"]["labels"]["by"] = json!("somebody-else");
         double.load([hep]);
     };
     let delete = |double: &Double| double.remove(heps, "w-1-eth0");
@@ -225,7 +225,7 @@ async fn an_object_that_is_changed_or_deleted_before_it_is_written() {
     run.says("HostEndpoint/w-1-eth0 was changed since it was read")
         .says("done: ");
     let hep = place.double().get(heps, "w-1-eth0").unwrap();
-    assert_eq!(hep["metadata"]["labels"]["by"], "somebody else");
+    assert_eq!(hep["metadata"]["labels"]["by"], "somebody-else");
     assert_eq!(hep["metadata"]["labels"]["allowed-typha-client"], "true");
     let place = native().await;
     conflict(

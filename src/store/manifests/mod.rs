@@ -22,6 +22,7 @@ mod save;
 mod strings;
 mod value;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::calico::{Snapshot, Version};
@@ -118,6 +119,16 @@ impl Store for Manifests {
         let kept = kept.collect();
         self.ready = Some((batch.to_vec(), ready));
         Ok(kept)
+    }
+
+    fn tidy(&mut self) {
+        let files = self.folder.iter().flat_map(|folder| &folder.files);
+        let paths = files
+            .flatten()
+            .map(|file| file.picture.source.path.as_path());
+        let mut folders: BTreeSet<&Path> = paths.filter_map(Path::parent).collect();
+        folders.insert(&self.root);
+        folders.into_iter().for_each(save::sweep);
     }
 
     fn recall(&mut self, keepsakes: &[Keepsake]) {

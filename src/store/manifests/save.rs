@@ -55,6 +55,20 @@ pub fn create(source: &Source, new: &[u8]) -> Result<Staged, StoreError> {
     Ok(Staged(Kind::New(file)))
 }
 
+/// Takes the hidden files of runs that were killed out of a folder. One that cannot go is in nobody's
+/// way.
+pub fn sweep(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let hidden = entries.filter(|entry| {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX));
+        ours && entry.file_type().is_ok_and(|kind| kind.is_file())
+    });
+    for entry in hidden {
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
 impl Staged {
     /// For a file that stays as it is.
     #[must_use]
