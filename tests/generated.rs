@@ -2,7 +2,14 @@
 //!
 //! `UPDATE=1 cargo test --test generated` writes them anew.
 
-#![allow(clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and tell what they tried"
+)]
 
 #[path = "generated/man.rs"]
 mod man;

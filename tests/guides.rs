@@ -7,6 +7,15 @@
 //! `echo $?`, so that the page shows its exit code. `CALICOCTL_PROTECT_UPDATE=1` writes what the
 //! commands print today into the pages.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and tell what they tried"
+)]
+
 mod command;
 
 use std::collections::BTreeSet;

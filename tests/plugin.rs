@@ -1,9 +1,12 @@
 //! Being found: the dispatcher, the links, kubectl, and completion in real shells.
 
 #![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stdout,
-    reason = "tests fail by panicking and say what they skip"
+    reason = "tests fail by panicking, and tell what they tried"
 )]
 
 #[path = "plugin/completion.rs"]

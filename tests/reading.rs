@@ -1,6 +1,15 @@
 //! What is left unread changes no answer: every command on a cluster of which it read the needed
 //! parts says what it says on the whole.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and tell what they tried"
+)]
+
 mod impact_support;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,11 +7,13 @@
 //! The faults come from outside: signals and full disks by strace, lost and refused requests by the
 //! API server double, lost transactions by a relay before a real etcd.
 
-#![expect(
+#![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test fails by panicking"
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and tell what they tried"
 )]
 
 #[path = "../command/mod.rs"]

@@ -79,9 +79,12 @@ fn only_the_links_of_one_tool_can_be_made_and_taken_back() {
     assert_eq!(links(&machine), NAMES[2..]);
 }
 
+/// Puts something that is not ours at a path.
+type Put = fn(&Path);
+
 #[test]
 fn a_foreign_file_is_refused_before_anything_is_done() {
-    let foreign: [(&str, fn(&Path)); 4] = [
+    let foreign: [(&str, Put); 4] = [
         ("a program", |at| fs::write(at, "calicoctl").unwrap()),
         ("a link", |at| {
             std::os::unix::fs::symlink("/bin/true", at).unwrap()

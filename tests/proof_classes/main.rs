@@ -2,6 +2,15 @@
 //! random clusters with random plans. `CALICOCTL_PROTECT_CLASSES_CASES` and
 //! `CALICOCTL_PROTECT_CLASSES_SEED` run more, or others.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "tests fail by panicking, and tell what they tried"
+)]
+
 #[path = "../generate/rng.rs"]
 mod rng;
 

@@ -2,7 +2,7 @@
 //!
 //! The question and the answer are those of programs made with cobra, which kubectl asks of its
 //! plugins, and calicoctl's newer completion scripts of calicoctl: `__complete WORDS… LAST`, one
-//! candidate a line with a tab before its explanation, and last a line `:N` of [`Directive`]s. The
+//! candidate a line with a tab before its explanation, and last a line `:N` of `Directive`s. The
 //! scripts in `completions/` ask the same way.
 
 use std::ffi::{OsStr, OsString};
