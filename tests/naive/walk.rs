@@ -262,12 +262,6 @@ impl<'a> Walk<'a> {
     /// Where a packet that has left a node arrives; `None`: outside the cluster.
     fn next(&mut self, node: &Node, out: &str, packet: Packet) -> Result<Option<Hop<'a>>, Stop> {
         let naive = self.naive;
-        let Some(packet) = naive.snat(node, out, packet) else {
-            let missing = Missing::Address {
-                node: node.name.clone(),
-            };
-            return Err(self.unknown(&node.name, missing));
-        };
         let to = match naive.workload_at(packet.destination) {
             Some(workload) => Some(self.node(&workload.node)?),
             None => match naive.node_at(packet.destination) {
@@ -277,6 +271,12 @@ impl<'a> Walk<'a> {
         };
         let Some(to) = to else {
             return Ok(None);
+        };
+        let Some(packet) = naive.snat(node, out, packet) else {
+            let missing = Missing::Address {
+                node: node.name.clone(),
+            };
+            return Err(self.unknown(&node.name, missing));
         };
         let through_tunnel = naive.wires.tunnel(packet.ipv6()) == Some(out);
         let interface = if through_tunnel {
