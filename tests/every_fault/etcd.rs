@@ -15,7 +15,7 @@ use crate::etcd_server::{EtcdServer, say};
 use crate::field::{Field, Home, State};
 use crate::judge::{Ends, Way, judge, shut};
 use crate::relay::{Fault, Relay};
-use crate::scenarios::{HOSTS, Scenario};
+use crate::scenarios::{HOSTS, Scenario, chosen};
 
 /// A datastore behind a relay.
 struct Datastore {
@@ -194,7 +194,10 @@ fn on_etcd() {
     let Some(store) = Datastore::start() else {
         return;
     };
-    let points: usize = HOSTS.iter().map(|s| try_scenario(&store, s)).sum();
+    let points: usize = chosen(&HOSTS, 1)
+        .iter()
+        .map(|s| try_scenario(&store, s))
+        .sum();
     say(&format!("etcd: {points} points of disturbance tried"));
-    assert!(points > 100, "only {points} points");
+    assert!(points > 10, "only {points} points");
 }

@@ -67,6 +67,16 @@ pub fn judge<F: Field>(
     if run.code == Some(0) {
         assert_same(&now, &ends.end, &what, run);
     }
+    if way == Way::Undo && run.code == Some(0) {
+        // A run that met a conflict and went on by itself is two runs, the later taken back first.
+        for _ in 0..2 {
+            if field.state() != ends.start {
+                let undone = home.run(field, "undo --yes");
+                assert_eq!(undone.code, Some(0), "{what}: {run}\nundo: {undone}");
+            }
+        }
+        return assert_same(&field.state(), &ends.start, &what, run);
+    }
     match (way, half_done(home, field)) {
         (Way::Resume, Some(id)) => {
             let resumed = home.run(field, &format!("apply --resume {id} --yes"));
@@ -75,11 +85,6 @@ pub fn judge<F: Field>(
         }
         (Way::Undo, Some(id)) => {
             let undone = home.run(field, &format!("undo {id} --yes"));
-            assert_eq!(undone.code, Some(0), "{what}: {run}\nundo: {undone}");
-            assert_same(&field.state(), &ends.start, &what, &undone);
-        }
-        (Way::Undo, None) if now == ends.end && now != ends.start => {
-            let undone = home.run(field, "undo --yes");
             assert_eq!(undone.code, Some(0), "{what}: {run}\nundo: {undone}");
             assert_same(&field.state(), &ends.start, &what, &undone);
         }

@@ -4,7 +4,8 @@
 //! evaluator agree), `apply --resume` must lead to the end of an undisturbed run, and `undo` back to
 //! the start.
 //!
-//! The faults come from outside: signals and full disks by strace, lost and refused requests by the
+//! By itself only the first scenarios of each store are tried; `CALICOCTL_PROTECT_EVERY_FAULT=1` tries
+//! all of them. The faults come from outside: signals and full disks by strace, lost and refused requests by the
 //! API server double, lost transactions by a relay before a real etcd.
 
 #![allow(

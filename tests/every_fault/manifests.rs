@@ -15,7 +15,7 @@ use crate::command::Run;
 use crate::etcd_server::say;
 use crate::field::{Field, Home, State};
 use crate::judge::{Ends, Way, judge, shut};
-use crate::scenarios::{KUBERNETES, Scenario};
+use crate::scenarios::{KUBERNETES, Scenario, chosen};
 
 /// A folder of manifests.
 struct Folder(TempDir);
@@ -205,7 +205,7 @@ fn on_manifests() {
     if !strace_works() {
         return;
     }
-    let points: usize = KUBERNETES.iter().map(try_scenario).sum();
+    let points: usize = chosen(&KUBERNETES, 2).iter().map(try_scenario).sum();
     say(&format!("manifests: {points} points of disturbance tried"));
-    assert!(points > 300, "only {points} points");
+    assert!(points > 20, "only {points} points");
 }

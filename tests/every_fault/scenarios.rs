@@ -23,6 +23,16 @@ const fn scenario(
     }
 }
 
+/// The scenarios to try: all of them where `CALICOCTL_PROTECT_EVERY_FAULT` is set, which takes long,
+/// else the first few.
+pub fn chosen(all: &[Scenario], few: usize) -> &[Scenario] {
+    let count = match std::env::var_os("CALICOCTL_PROTECT_EVERY_FAULT") {
+        Some(_) => all.len(),
+        None => few,
+    };
+    all.get(..count).unwrap_or(all)
+}
+
 const PROTECT_ETCD: &str = "server etcd --node cp-1 --node cp-2 --grant-needed";
 const PROTECT_AND_PRUNE: &str = "server etcd --node cp-1 --node cp-2 --grant-needed --prune";
 
