@@ -12,7 +12,7 @@ fn a_policy_before_the_prune_is_said_to_do_nothing() {
         "warning: tcp/2379 is an inbound failsafe on cp-1 (built-in list): the policy does nothing there until it is pruned\n\
          hint: let the clients in first (`grant etcd`), then `prune etcd`\n",
     )
-    .says("done: 4 changes written");
+    .says("done: 4 changes written and read back\n");
 }
 
 #[test]
