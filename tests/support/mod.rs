@@ -66,12 +66,46 @@ pub fn folder(path: &Path) -> Vec<Vector> {
     let mut paths: Vec<PathBuf> = entries.map(|e| e.unwrap().path()).collect();
     paths.retain(|p| p.extension().is_some_and(|e| e == "yaml" || e == "yml"));
     paths.sort();
-    paths.iter().map(|p| read(p)).collect()
+    let (mut vectors, mut odd) = (Vec::new(), Vec::new());
+    for path in paths {
+        // Reading stops at what it does not expect; the other files are read all the same.
+        match std::panic::catch_unwind(|| read(&path)) {
+            Ok(vector) => vectors.push(vector),
+            Err(why) => {
+                let text = why.downcast_ref::<String>().map(String::as_str);
+                let text = text.or(why.downcast_ref::<&str>().copied());
+                odd.push(format!(
+                    "{}: {}",
+                    path.display(),
+                    text.unwrap_or("no vector")
+                ));
+            }
+        }
+    }
+    assert!(odd.is_empty(), "no vectors:\n{}", odd.join("\n"));
+    vectors
+}
+
+/// A field that must be there, as text.
+fn text<'v>(value: &'v Value, field: &str) -> &'v str {
+    let found = value[field].as_str();
+    found.unwrap_or_else(|| panic!("`{field}` is missing or no text in {value}"))
+}
+
+/// A text as something that is written so.
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> T {
+    let read = text.parse();
+    read.unwrap_or_else(|e| panic!("`{text}` cannot be read: {e}"))
+}
+
+fn protocol(text: &str) -> Protocol {
+    let read = Protocol::parse(text);
+    read.unwrap_or_else(|| panic!("`{text}` is no protocol"))
 }
 
 fn read(path: &Path) -> Vector {
-    let text = std::fs::read_to_string(path).unwrap();
-    let file: Value = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{e}"));
+    let file: Value = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{e}"));
     let mut objects: Vec<Value> = file["resources"].as_array().cloned().unwrap_or_default();
     let topology = topology(&file, &mut objects);
     let kind = match file["datastore"].as_str() {
@@ -79,20 +113,21 @@ fn read(path: &Path) -> Vector {
         Some("native-v3") => DatastoreKind::NativeV3,
         Some("crd-v1") => DatastoreKind::CrdV1,
         Some("etcd") => DatastoreKind::Etcd,
-        Some(other) => panic!("{path:?}: datastore {other}"),
+        Some(other) => panic!("`{other}` is no datastore"),
     };
     let datastore = Datastore {
         kind,
         location: path.display().to_string(),
         cluster_guid: None,
-        version: file["version"].as_str().map(|v| v.parse().unwrap()),
+        version: file["version"].as_str().map(parsed),
     };
     let stored = objects.into_iter().map(|value| Stored {
-        object: Object::new(value).unwrap_or_else(|e| panic!("{path:?}: {e}")),
+        object: Object::new(value).unwrap_or_else(|e| panic!("{e}")),
         revision: String::new(),
         place: String::new(),
     });
-    let queries = file["queries"].as_array().unwrap();
+    let queries = file["queries"].as_array();
+    let queries = queries.unwrap_or_else(|| panic!("`queries` is missing or no list"));
     Vector {
         path: path.to_owned(),
         snapshot: Snapshot::new(datastore, stored),
@@ -102,7 +137,7 @@ fn read(path: &Path) -> Vector {
 }
 
 fn ip(value: &Value) -> Option<IpAddr> {
-    value.as_str().map(|t| t.parse().unwrap())
+    value.as_str().map(parsed)
 }
 
 fn topology(file: &Value, objects: &mut Vec<Value>) -> Topology {
@@ -135,32 +170,32 @@ fn topology(file: &Value, objects: &mut Vec<Value>) -> Topology {
                 given => Some(given.unwrap_or("eth0").to_owned()),
             },
         };
-        nodes.insert(node["name"].as_str().unwrap().to_owned(), wires);
+        nodes.insert(text(&node, "name").to_owned(), wires);
     }
     let encapsulation = match given["encapsulation"].as_str() {
         None | Some("none") => Encapsulation::None,
         Some("vxlan") => Encapsulation::Vxlan,
         Some("ipip") => Encapsulation::IpIp,
-        Some(other) => panic!("encapsulation {other}"),
+        Some(other) => panic!("`{other}` is no encapsulation"),
     };
     let pools = list("ipPools").into_iter().map(|pool| Pool {
-        cidr: pool["cidr"].as_str().unwrap().parse().unwrap(),
+        cidr: parsed(text(&pool, "cidr")),
         nat_outgoing: pool["natOutgoing"].as_bool().unwrap_or(false),
     });
     let dnat = list("dnat").into_iter().map(|rule| {
-        let (to_ip, to_port) = rule["to"].as_str().unwrap().rsplit_once(':').unwrap();
+        let to: std::net::SocketAddr = parsed(text(&rule, "to"));
         Dnat {
-            node: rule["node"].as_str().unwrap().to_owned(),
-            chain: match rule["chain"].as_str().unwrap() {
+            node: text(&rule, "node").to_owned(),
+            chain: match text(&rule, "chain") {
                 "PREROUTING" => DnatChain::Prerouting,
                 "OUTPUT" => DnatChain::Output,
-                other => panic!("chain {other}"),
+                other => panic!("`{other}` is no chain"),
             },
-            protocol: Protocol::parse(rule["protocol"].as_str().unwrap()).unwrap(),
+            protocol: protocol(text(&rule, "protocol")),
             ip: ip(&rule["ip"]),
-            port: u16::try_from(rule["port"].as_u64().unwrap()).unwrap(),
-            to_ip: to_ip.trim_matches(['[', ']']).parse().unwrap(),
-            to_port: to_port.parse().unwrap(),
+            port: number(&rule, "port").unwrap_or_else(|| panic!("`port` is missing in {rule}")),
+            to_ip: to.ip(),
+            to_port: to.port(),
         }
     });
     Topology {
@@ -218,51 +253,56 @@ fn party(value: &Value) -> Party {
         };
     }
     if let Some(pod) = value["pod"].as_str() {
-        let (namespace, name) = pod.split_once('/').unwrap();
+        let (namespace, name) = pod.split_once('/').unwrap_or(("default", pod));
         return Party::Pod {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             address,
         };
     }
-    Party::Address(address.unwrap())
+    Party::Address(address.unwrap_or_else(|| panic!("{value} is nobody")))
+}
+
+/// A number, where the field is there.
+fn number<T: TryFrom<u64>>(value: &Value, field: &str) -> Option<T> {
+    let given = value.get(field).filter(|given| !given.is_null())?;
+    let number = given.as_u64().and_then(|n| T::try_from(n).ok());
+    Some(number.unwrap_or_else(|| panic!("`{field}` is out of range in {value}")))
 }
 
 fn query(value: &Value) -> Query {
-    let text = |field: &str| value[field].as_str().map(str::to_owned);
-    let direction = text("direction");
+    let given = |field: &str| value[field].as_str().map(str::to_owned);
+    let direction = given("direction");
     assert!(
         matches!(direction.as_deref(), None | Some("end-to-end")),
-        "{value}"
+        "only `end-to-end` is known as a direction: {value}"
     );
     let number_or_text = |v: &Value| v.as_u64().map(|n| n.to_string());
-    let protocol = text("protocol").or_else(|| number_or_text(&value["protocol"]));
-    let protocol = protocol.unwrap_or_else(|| "TCP".to_owned());
-    let number = |field: &str| value[field].as_u64().map(|n| u16::try_from(n).unwrap());
-    let small = |field: &str| value[field].as_u64().map(|n| u8::try_from(n).unwrap());
-    let traffic = match (Transport::by_name(&protocol), number("port")) {
+    let name = given("protocol").or_else(|| number_or_text(&value["protocol"]));
+    let name = name.unwrap_or_else(|| "TCP".to_owned());
+    let traffic = match (Transport::by_name(&name), number(value, "port")) {
         (Some(transport), Some(port)) => Traffic::Port(ServerPort { transport, port }),
-        _ if protocol.to_ascii_uppercase().starts_with("ICMP") => Traffic::Icmp {
-            kind: small("icmpType"),
-            code: small("icmpCode"),
+        _ if name.to_ascii_uppercase().starts_with("ICMP") => Traffic::Icmp {
+            kind: number(value, "icmpType"),
+            code: number(value, "icmpCode"),
         },
-        _ => Traffic::Protocol(Protocol::parse(&protocol).unwrap()),
+        _ => Traffic::Protocol(protocol(&name)),
     };
     Query {
         connection: Connection {
             from: party(&value["from"]),
             to: party(&value["to"]),
             traffic,
-            client_port: number("sourcePort"),
-            arrives_on: text("arrivesOn"),
+            client_port: number(value, "sourcePort"),
+            arrives_on: given("arrivesOn"),
         },
-        expect: match value["expect"].as_str().unwrap() {
+        expect: match text(value, "expect") {
             "allow" => Verdict::Allow,
             "deny" => Verdict::Deny,
             "unproven" => Verdict::Unproven,
-            other => panic!("expect {other}"),
+            other => panic!("`{other}` is no verdict"),
         },
-        reason: text("reason"),
-        because: text("because").unwrap_or_default(),
+        reason: given("reason"),
+        because: given("because").unwrap_or_default(),
     }
 }
