@@ -289,8 +289,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         }
     }
 
-    /// A reply where the request was not tracked. Policy must accept it; a failsafe is not enough,
-    /// since it leads on to tracking, which knows no connection and drops the packet as invalid.
+    /// A reply where the request was not tracked. What untracked policy does not accept leads on to
+    /// tracking, which knows no connection: it drops the packet as invalid, unless the protocol is
+    /// one of which any packet begins a connection. Then normal policy decides.
     pub fn reply_at(
         &mut self,
         place: &Untracked,
@@ -323,8 +324,17 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             for (mut flow, ending) in self.walk(at, endpoint, chain, true, reply, flow) {
                 if ending == Ending::Accepted {
                     left.push(flow);
+                    continue;
+                }
+                flow.steps.pop();
+                if reply.may_begin_connection() {
+                    let normal = Chain {
+                        purpose: Purpose::Normal,
+                        direction: place.direction,
+                    };
+                    let walked = self.walk(at, endpoint, normal, true, reply, flow);
+                    left.extend(walked.into_iter().map(|(flow, _)| flow));
                 } else {
-                    flow.steps.pop();
                     self.drop(at, flow, Reason::UntrackedReply);
                 }
             }

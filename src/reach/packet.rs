@@ -85,6 +85,13 @@ impl Packet {
         }
     }
 
+    /// Whether connection tracking takes a reply without a request for a new connection. Replies of
+    /// TCP, SCTP and ICMP are known by what they say.
+    pub fn may_begin_connection(&self) -> bool {
+        let stateful = [Protocol::ICMP, Protocol::ICMPV6].contains(&self.protocol);
+        !stateful && !matches!(self.transport(), Some(Transport::Tcp | Transport::Sctp))
+    }
+
     pub fn is_ipv6(&self) -> bool {
         self.near.is_ipv6()
     }

@@ -495,12 +495,24 @@ impl<'a> Walk<'a> {
             let end = self.chain(open.node, &open.interface, open.endpoint, chain, &reply);
             let last = self.steps.last_mut().expect("the chain has noted its end");
             last.reply = true;
-            if end? == End::Undecided {
+            if by_policy(&end?) {
+                continue;
+            }
+            // A failsafe of the raw table only leads on to tracking, as having no rule does. There
+            // the reply is invalid, or begins a connection where the protocol cannot tell.
+            if [6, 132, 1, 58].contains(&reply.protocol) {
                 last.effect = Effect::Drop;
                 last.reason = Reason::UntrackedReply;
                 (last.endpoint, last.chain) = (None, None);
                 return Err(Stop::Dropped);
             }
+            self.steps.pop();
+            let chain = (direction, Purpose::Normal);
+            let end = self.chain(open.node, &open.interface, open.endpoint, chain, &reply);
+            if let Some(last) = self.steps.last_mut() {
+                last.reply = true;
+            }
+            end?;
         }
         Ok(())
     }
