@@ -1,15 +1,14 @@
 //! Packets on their way through nodes: what carries them, and where their ways end.
 //!
-//! Source: semantics, sections 4.2 and 9.
-
-use crate::calico::policy::PolicyType;
+//! Source: semantics, section 9.
 
 use super::chain::{Ending, Endpoint, Walk};
 use super::missing::Missing;
 use super::oracle::Oracle;
 use super::packet::{Context, Packet};
+use super::reply::Passage;
 use super::sources::Sources;
-use super::verdict::{Chain, Effect, Purpose, Reason, Step, Verdict};
+use super::verdict::{Chain, Effect, Reason, Step, Verdict};
 use super::wires::Node;
 use super::world::World;
 
@@ -42,8 +41,12 @@ pub(super) struct Flow<S> {
     pub steps: Vec<Step>,
     /// Untracked or pre-DNAT policy has accepted them for the host endpoint they came in by.
     pub done: bool,
-    /// Where untracked policy accepted: the reply must pass there, too.
-    pub untracked: Vec<Untracked>,
+    /// Untracked policy has accepted them on this node: they have no connection here.
+    pub untracked: bool,
+    /// Their addresses or ports are translated on this node.
+    pub translated: bool,
+    /// Where the reply may be looked at.
+    pub passages: Vec<Passage<S>>,
 }
 
 impl<S> Flow<S> {
@@ -52,19 +55,16 @@ impl<S> Flow<S> {
             sources,
             steps: Vec::new(),
             done: false,
-            untracked: Vec::new(),
+            untracked: false,
+            translated: false,
+            passages: Vec::new(),
         }
     }
-}
 
-/// A place where untracked policy let a request through.
-#[derive(Debug, Clone)]
-pub(super) struct Untracked {
-    pub node: String,
-    /// Where the reply comes by.
-    pub gate: Gate,
-    /// Which way the reply goes there.
-    pub direction: PolicyType,
+    /// Begins on a node, where nothing has accepted or translated them yet.
+    pub fn begin(&mut self) {
+        (self.done, self.untracked, self.translated) = (false, false, false);
+    }
 }
 
 /// Packets whose way has ended.
@@ -144,13 +144,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             node: &at.node.name,
             oracle: self.oracle,
         };
-        let Flow {
-            sources,
-            steps,
-            done,
-            untracked,
-        } = flow;
-        let parts = walk.run(packet, sources, &mut context);
+        let parts = walk.run(packet, flow.sources.clone(), &mut context);
         let mut left = Vec::new();
         for (sources, ending, reason) in parts {
             let effect = match ending {
@@ -163,9 +157,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             step.chain = Some(chain);
             let mut part = Flow {
                 sources,
-                steps: steps.clone(),
-                done,
-                untracked: untracked.clone(),
+                ..flow.clone()
             };
             if ending == Ending::Dropped {
                 self.end(part, Verdict::Deny, step);
@@ -265,80 +257,5 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             self.drop(at, flow, reason.clone());
         }
         Vec::new()
-    }
-
-    /// Ends the way of packets that came through, once their replies are known to come back where
-    /// untracked policy let them through.
-    pub fn finish(&mut self, packet: &Packet, flows: Vec<Flow<S>>) {
-        for mut flow in flows {
-            let places = std::mem::take(&mut flow.untracked);
-            let mut left = vec![flow];
-            let reply = packet.reply();
-            self.reply = true;
-            for place in &places {
-                left = self.reply_at(place, &reply, left);
-            }
-            self.reply = false;
-            for flow in left {
-                self.ends.push(End {
-                    sources: flow.sources,
-                    verdict: Verdict::Allow,
-                    steps: flow.steps,
-                });
-            }
-        }
-    }
-
-    /// A reply where the request was not tracked. What untracked policy does not accept leads on to
-    /// tracking, which knows no connection: it drops the packet as invalid, unless the protocol is
-    /// one of which any packet begins a connection. Then normal policy decides.
-    pub fn reply_at(
-        &mut self,
-        place: &Untracked,
-        reply: &Packet,
-        flows: Vec<Flow<S>>,
-    ) -> Vec<Flow<S>> {
-        let Some(node) = self.world.node(&place.node) else {
-            return flows;
-        };
-        let at = At {
-            node,
-            gate: &place.gate,
-        };
-        let endpoint = place.gate.specific.and_then(|e| self.host(e));
-        let endpoint = endpoint.filter(|e| {
-            place.gate.workload.is_none() && self.world.has_policy(e.group, Purpose::Untracked)
-        });
-        let Some(endpoint) = endpoint else {
-            for flow in flows {
-                self.drop(at, flow, Reason::UntrackedReply);
-            }
-            return Vec::new();
-        };
-        let chain = Chain {
-            purpose: Purpose::Untracked,
-            direction: place.direction,
-        };
-        let mut left = Vec::new();
-        for flow in flows {
-            for (mut flow, ending) in self.walk(at, endpoint, chain, true, reply, flow) {
-                if ending == Ending::Accepted {
-                    left.push(flow);
-                    continue;
-                }
-                flow.steps.pop();
-                if reply.may_begin_connection() {
-                    let normal = Chain {
-                        purpose: Purpose::Normal,
-                        direction: place.direction,
-                    };
-                    let walked = self.walk(at, endpoint, normal, true, reply, flow);
-                    left.extend(walked.into_iter().map(|(flow, _)| flow));
-                } else {
-                    self.drop(at, flow, Reason::UntrackedReply);
-                }
-            }
-        }
-        left
     }
 }

@@ -11,6 +11,7 @@ use super::missing::Missing;
 use super::oracle::{Outcome, explore};
 use super::packet::{Packet, Port};
 use super::parties::{Client, Dialled};
+use super::reply::Passing;
 use super::routes::Translated;
 use super::sources::One;
 use super::topology::{DnatChain, LOOPBACK};
@@ -176,48 +177,60 @@ impl<'w> Way<'w, '_, '_> {
     ) -> Result<(), Missing> {
         let before = self.next(node, &sent, dialled);
         let (interface, source) = self.leaving(node, &before, &sent, ip)?;
-        let translated = self.translate(node, DnatChain::Output, &sent)?;
-        let (packet, next, out, masquerade) = match translated {
-            None => (sent, before.clone(), interface.clone(), false),
+        let flow = Flow::new(One(Some(source)));
+        let gate = self.gate_out(node, &before, &interface, &sent);
+        let flows = self
+            .engine
+            .send(At { node, gate: &gate }, &sent, vec![flow]);
+        if flows.is_empty() {
+            return Ok(());
+        }
+        // What is not tracked is not translated.
+        let tracked = flows.iter().all(|flow| !flow.untracked);
+        let translated = if tracked {
+            self.translate(node, DnatChain::Output, &sent)?
+        } else {
+            None
+        };
+        let (packet, next, out, gate) = match translated {
+            None => (sent, before, interface, gate),
             Some(new) => {
                 let packet = sent.to(new.ip, new.port);
                 let next = self.next(node, &packet, dialled);
                 let (out, _) = self.leaving(node, &next, &packet, ip)?;
-                (packet, next, out, new.masquerade)
+                let gate = self.gate_out(node, &next, &out, &packet);
+                (packet, next, out, gate)
             }
         };
-        let before = match before {
-            // Leaving by a workload's interface, which never has a host endpoint of its own,
-            // whichever addresses the endpoints of the node expect.
-            Next::Workload(at) => self.world.workload_gate(at),
-            _ => self.gate(node, &interface, &sent),
-        };
-        let gate = match next {
-            Next::Workload(at) => self.world.workload_gate(at),
-            _ => self.gate(node, &out, &packet),
-        };
-        let flow = Flow::new(One(Some(source)));
-        let first = At {
-            node,
-            gate: &before,
-        };
-        let second = At { node, gate: &gate };
-        let flows = self
-            .engine
-            .originate(first, &sent, second, &packet, vec![flow]);
+        let at = At { node, gate: &gate };
+        let mut flows = self.engine.originate(at, &packet, flows);
+        let masquerade = translated.is_some_and(|t| t.masquerade);
+        for flow in &mut flows {
+            flow.translated = translated.is_some();
+        }
+        if let Next::Node { .. } | Next::Outside = next {
+            flows = self.readdress(node, &out, &packet, flows, masquerade)?;
+        }
+        let sent = Passing::Sent(gate.clone());
+        let flows = self.engine.passed(node, &sent, &packet, flows);
         match next {
-            Next::Workload(_) | Next::Outside => self.engine.finish(&packet, flows),
-            Next::Here => {
-                // What a node sends to itself comes in by loopback.
-                let gate = gate.clone();
-                return self.arrive(node, &gate, packet, flows, dialled, MOST_HOPS - 1);
-            }
+            Next::Workload(_) | Next::Outside => self.engine.finish(flows),
+            // What a node sends to itself comes in by loopback.
+            Next::Here => self.arrive(node, &gate, packet, flows, dialled, MOST_HOPS - 1)?,
             Next::Node { name, device } => {
-                let flows = self.readdress(node, &out, &packet, flows, masquerade)?;
-                return self.reach_node(&name, device, packet, flows, dialled, MOST_HOPS - 1);
+                self.reach_node(&name, device, packet, flows, dialled, MOST_HOPS - 1)?;
             }
         }
         Ok(())
+    }
+
+    /// The gate that a process's packets leave by. A workload's interface never has a host endpoint
+    /// of its own, whichever addresses the endpoints of the node expect.
+    fn gate_out(&mut self, node: &'w Node, next: &Next, out: &Interface, packet: &Packet) -> Gate {
+        match next {
+            Next::Workload(at) => self.world.workload_gate(*at),
+            _ => self.gate(node, out, packet),
+        }
     }
 
     /// Packets arrive at another node.
@@ -272,24 +285,37 @@ impl<'w> Way<'w, '_, '_> {
             Some(LOOPBACK) => None,
             _ => self.translate(node, DnatChain::Prerouting, &sent)?,
         };
-        let packet = translated.map_or(sent, |new| sent.to(new.ip, new.port));
-        let next = self.next(node, &packet, dialled);
+        let mut packet = translated.map_or(sent, |new| sent.to(new.ip, new.port));
+        let mut next = self.next(node, &packet, dialled);
         let at = At { node, gate };
         let here = matches!(next, Next::Here);
-        let flows = self.engine.enter(at, &sent, flows, here);
+        let mut flows = self.engine.enter(at, &sent, flows, here);
         if flows.is_empty() {
             return Ok(());
+        }
+        // What is not tracked is not translated.
+        let translated = translated.filter(|_| flows.iter().all(|flow| !flow.untracked));
+        if translated.is_none() && packet != sent {
+            packet = sent;
+            next = self.next(node, &packet, dialled);
+        }
+        for flow in &mut flows {
+            flow.translated = translated.is_some();
         }
         match next {
             Next::Here => {
                 let flows = self.engine.deliver(at, &packet, flows);
-                self.engine.finish(&packet, flows);
+                let passing = Passing::Delivered(gate.clone());
+                let flows = self.engine.passed(node, &passing, &packet, flows);
+                self.engine.finish(flows);
             }
             Next::Workload(to) => {
                 let out = self.world.workload_gate(to);
-                let out = At { node, gate: &out };
-                let flows = self.engine.forward(at, out, &packet, flows);
-                self.engine.finish(&packet, flows);
+                let leave = At { node, gate: &out };
+                let flows = self.engine.forward(at, leave, &packet, flows);
+                let passing = Passing::Forwarded(gate.clone(), out);
+                let flows = self.engine.passed(node, &passing, &packet, flows);
+                self.engine.finish(flows);
             }
             Next::Outside | Next::Node { .. } => {
                 self.remember(&flows);
@@ -302,10 +328,12 @@ impl<'w> Way<'w, '_, '_> {
                 let flows = self.engine.forward(at, leave, &packet, flows);
                 let masquerade = translated.is_some_and(|t| t.masquerade);
                 let flows = self.readdress(node, &out, &packet, flows, masquerade)?;
+                let passing = Passing::Forwarded(gate.clone(), out_gate);
+                let flows = self.engine.passed(node, &passing, &packet, flows);
                 if let Next::Node { name, device } = next {
                     return self.reach_node(&name, device, packet, flows, dialled, hops);
                 }
-                self.engine.finish(&packet, flows);
+                self.engine.finish(flows);
             }
         }
         Ok(())

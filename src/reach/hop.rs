@@ -6,11 +6,10 @@
 use crate::calico::Transport;
 use crate::calico::policy::PolicyType;
 
-use super::chain::Ending;
-use super::engine::{At, Engine, Flow, Untracked};
+use super::chain::{Ending, Endpoint};
+use super::engine::{At, Engine, Flow, Gate};
 use super::missing::Missing;
-use super::objects::other_way;
-use super::packet::Packet;
+use super::packet::{Far, Packet};
 use super::sources::Sources;
 use super::topology::ProxyMode;
 use super::verdict::{Chain, Effect, KernelChain, Purpose, Reason};
@@ -26,17 +25,26 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         mut flows: Vec<Flow<S>>,
         to_host: bool,
     ) -> Vec<Flow<S>> {
+        flows.iter_mut().for_each(Flow::begin);
         if !self.policed(at, packet, &mut flows) {
             return flows;
-        }
-        for flow in &mut flows {
-            flow.done = false;
         }
         let exempt = at.gate.exempt || at.node.spares(packet, self.oracle);
         if exempt || (flows.is_empty()) {
             return flows;
         }
         let flows = self.untracked(at, PolicyType::Ingress, packet, flows);
+        self.pre_dnat(at, packet, flows, to_host)
+    }
+
+    /// Pre-DNAT policy, for what untracked policy has not accepted.
+    pub fn pre_dnat(
+        &mut self,
+        at: At<'w, '_>,
+        packet: &Packet,
+        flows: Vec<Flow<S>>,
+        to_host: bool,
+    ) -> Vec<Flow<S>> {
         let governor = self.pre_dnat_governor(at);
         let Some(endpoint) = governor.and_then(|g| self.host(g)) else {
             return flows;
@@ -74,19 +82,23 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         own.or_else(|| gate.wildcard.filter(|_| !replaced).filter(has))
     }
 
-    /// Untracked policy, which only endpoints for single interfaces can have.
-    fn untracked(
+    /// The host endpoint whose untracked policy counts at a gate: only endpoints for single
+    /// interfaces can have some.
+    pub fn untracked_at(&self, gate: &Gate) -> Option<Endpoint<'w>> {
+        let endpoint = gate.specific.filter(|_| gate.workload.is_none());
+        let endpoint = endpoint.and_then(|e| self.host(e));
+        endpoint.filter(|e| self.world.has_policy(e.group, Purpose::Untracked))
+    }
+
+    /// Untracked policy.
+    pub fn untracked(
         &mut self,
         at: At<'w, '_>,
         direction: PolicyType,
         packet: &Packet,
         flows: Vec<Flow<S>>,
     ) -> Vec<Flow<S>> {
-        let endpoint = at.gate.specific.filter(|_| at.gate.workload.is_none());
-        let endpoint = endpoint.and_then(|e| self.host(e));
-        let Some(endpoint) =
-            endpoint.filter(|e| self.world.has_policy(e.group, Purpose::Untracked))
-        else {
+        let Some(endpoint) = self.untracked_at(at.gate) else {
             return flows;
         };
         let chain = Chain {
@@ -96,14 +108,8 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         let mut left = Vec::new();
         for flow in flows {
             for (mut flow, ending) in self.walk(at, endpoint, chain, true, packet, flow) {
-                if ending == Ending::Accepted {
-                    flow.done = true;
-                    flow.untracked.push(Untracked {
-                        node: at.node.name.clone(),
-                        gate: at.gate.clone(),
-                        direction: other_way(direction),
-                    });
-                }
+                flow.untracked = ending == Ending::Accepted;
+                flow.done = flow.untracked;
                 left.push(flow);
             }
         }
@@ -201,13 +207,12 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         if !wireguard && !self.world.is_tunnel_packet(at.node, packet, self.oracle) {
             return None;
         }
-        let known = &self.world.tunnel_ends;
         let mut left = Vec::new();
         for flow in std::mem::take(flows) {
             let from_known = if wireguard {
                 flow.sources.clone()
             } else {
-                flow.sources.within(known)
+                self.with_known_node(&flow, packet, Far::Source)
             };
             let others = flow.sources.without(&from_known);
             if !others.is_empty() {
@@ -228,6 +233,18 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             }
         }
         Some(left)
+    }
+
+    /// Those whose packets have a known end of a tunnel at one of their ends.
+    fn with_known_node(&self, flow: &Flow<S>, packet: &Packet, end: Far) -> S {
+        let known = &self.world.tunnel_ends;
+        if packet.far == end {
+            flow.sources.within(known)
+        } else if known.contains(packet.near) {
+            flow.sources.clone()
+        } else {
+            flow.sources.without(&flow.sources)
+        }
     }
 
     /// In kube-proxy's IPVS mode Felix takes packets to the node-port range for forwarded ones and
@@ -256,40 +273,67 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             })
     }
 
-    /// From a process on the node. Raw policy sees the packet as it was sent (`sent`, out by
-    /// `before`); all else sees it behind destination NAT.
-    pub fn originate(
+    /// From a process on the node: untracked policy, which sees the packet as it is sent, before
+    /// destination NAT.
+    pub fn send(
         &mut self,
-        before: At<'w, '_>,
-        sent: &Packet,
         at: At<'w, '_>,
         packet: &Packet,
         mut flows: Vec<Flow<S>>,
     ) -> Vec<Flow<S>> {
-        if !self.policed(at, packet, &mut flows) {
+        if !self.policed(at, packet, &mut flows) || at.gate.exempt {
             return flows;
         }
-        // A workload's interface never has a host endpoint of its own, whichever addresses the
-        // endpoints of the node expect.
-        if !before.gate.exempt && before.gate.workload.is_none() {
-            flows = self.untracked(before, PolicyType::Egress, sent, flows);
+        self.untracked(at, PolicyType::Egress, packet, flows)
+    }
+
+    /// From a process on the node, behind destination NAT: all else.
+    pub fn originate(
+        &mut self,
+        at: At<'w, '_>,
+        packet: &Packet,
+        flows: Vec<Flow<S>>,
+    ) -> Vec<Flow<S>> {
+        if flows.is_empty() || !self.policed_again(at, packet) {
+            return flows;
         }
         if at.gate.workload.is_some() {
             return self.leave_to_kernel(at, flows, true, &Reason::OwnPod);
         }
-        let (mut left, mut open): (Vec<_>, Vec<_>) = flows.into_iter().partition(|f| f.done);
+        let (mut left, open): (Vec<_>, Vec<_>) = flows.into_iter().partition(|f| f.done);
         if open.is_empty() {
             return left;
         }
-        let tunnel = self.world.tunnel_ends.contains(packet.near)
-            && self.world.is_tunnel_packet(at.node, packet, self.oracle);
-        if tunnel || at.node.is_wireguard(packet) {
-            let step = self.step(at, Effect::Accept, Reason::TunnelOfKnownNode);
-            open.iter_mut().for_each(|f| f.steps.push(step.clone()));
-            left.extend(open);
-        } else {
+        let wireguard = at.node.is_wireguard(packet);
+        if !wireguard && !self.world.is_tunnel_packet(at.node, packet, self.oracle) {
             left.extend(self.normal(at, PolicyType::Egress, packet, open));
+            return left;
         }
+        let mut others = Vec::new();
+        for flow in open {
+            let to_known = if wireguard {
+                flow.sources.clone()
+            } else {
+                self.with_known_node(&flow, packet, Far::Destination)
+            };
+            let rest = flow.sources.without(&to_known);
+            if !rest.is_empty() {
+                others.push(Flow {
+                    sources: rest,
+                    ..flow.clone()
+                });
+            }
+            if !to_known.is_empty() {
+                let mut part = Flow {
+                    sources: to_known,
+                    ..flow
+                };
+                let step = self.step(at, Effect::Accept, Reason::TunnelOfKnownNode);
+                part.steps.push(step);
+                left.push(part);
+            }
+        }
+        left.extend(self.normal(at, PolicyType::Egress, packet, others));
         left
     }
 }

@@ -276,7 +276,8 @@ impl<'w> Way<'w, '_, '_> {
                 && node.has(source)
                 && own.iter().any(|ip| ip.is_ipv6() == packet.is_ipv6())
                 && !own.contains(&source);
-            if masquerade || pool || foreign {
+            // What is not tracked is not translated.
+            if !flow.untracked && (masquerade || pool || foreign) {
                 let mut own = own.into_iter();
                 let own = own.find(|ip| ip.is_ipv6() == packet.is_ipv6());
                 let configured = node.settings.nat_address.filter(|_| pool);
@@ -284,7 +285,11 @@ impl<'w> Way<'w, '_, '_> {
                     Some(source) => source,
                     None => self.underlay(node, packet.near, None)?.1,
                 };
-                flow.sources = One(Some(source));
+                let before = std::mem::replace(&mut flow.sources, One(Some(source)));
+                flow.translated |= before != flow.sources;
+                for passage in &mut flow.passages {
+                    passage.sources.get_or_insert(before);
+                }
             }
             left.push(flow);
         }

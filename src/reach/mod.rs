@@ -26,6 +26,7 @@ mod parties;
 mod policies;
 mod ranges;
 mod reachability;
+mod reply;
 mod routes;
 mod rule;
 mod selection;

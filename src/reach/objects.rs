@@ -7,7 +7,6 @@ use std::net::IpAddr;
 
 use crate::calico::endpoint::ALL_INTERFACES;
 use crate::calico::kubernetes::{KUBERNETES, ORCHESTRATOR, PodView};
-use crate::calico::policy::PolicyType;
 use crate::calico::{HostEndpointSpec, Kind, Object, ObjectId, Protocol, Snapshot, Transport};
 
 use super::addresses::{Addresses, parse_ip, parse_net};
@@ -328,12 +327,4 @@ fn check_name(name: &str) -> Result<(), String> {
 fn is_word(text: &str, longest: usize) -> bool {
     let letter = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     !text.is_empty() && text.len() <= longest && text.bytes().all(letter)
-}
-
-/// Which way a connection goes, as policies name it.
-pub(super) const fn other_way(direction: PolicyType) -> PolicyType {
-    match direction {
-        PolicyType::Ingress => PolicyType::Egress,
-        PolicyType::Egress => PolicyType::Ingress,
-    }
 }

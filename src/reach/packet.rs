@@ -72,6 +72,7 @@ impl Packet {
             far: Far::Destination,
             source_port: self.destination_port,
             destination_port: self.source_port,
+            icmp: self.icmp.map(|(kind, code)| (kind.map(reply_to), code)),
             ..*self
         }
     }
@@ -106,6 +107,16 @@ impl Packet {
             Some(Port::Known(port)) => Some(port),
             _ => None,
         }
+    }
+}
+
+/// The ICMP type that answers another; types without an answer stand for themselves.
+const fn reply_to(kind: u8) -> u8 {
+    match kind {
+        8 => 0,
+        128 => 129,
+        13 | 15 | 17 => kind + 1,
+        _ => kind,
     }
 }
 
@@ -186,7 +197,15 @@ impl Rule {
                     let asked =
                         |wanted: Option<u8>, got: Option<u8>| wanted.filter(|_| got.is_none());
                     let (kind, code) = (asked(wanted.kind, kind), asked(wanted.code, code));
-                    context.oracle.icmp_is(context.node, kind, code)
+                    let mut is = |kind| context.oracle.icmp_is(context.node, kind, code);
+                    match kind {
+                        // The type that is not known is that of the request.
+                        Some(kind) if packet.far == Far::Destination => {
+                            let mut requests = (0..=u8::MAX).filter(|r| reply_to(*r) == kind);
+                            requests.any(|request| is(Some(request)))
+                        }
+                        _ => is(kind),
+                    }
                 } else {
                     true
                 }

@@ -11,7 +11,7 @@ use super::engine::{At, Engine, Flow, Gate};
 use super::missing::Missing;
 use super::oracle::{Oracle, Outcome, explore};
 use super::packet::{Context, Packet};
-use super::policies::Policy;
+use super::reply::Passing;
 use super::rule::Rule;
 use super::sources::{One, Sources};
 use super::topology::{DnatChain, LOOPBACK};
@@ -239,14 +239,33 @@ impl World {
             return Err(Missing::Service { address: sent.near });
         }
         let flows = engine.enter(at, &sent, vec![flow], workload.is_none());
-        let flows = match workload {
-            None => engine.deliver(at, &packet, flows),
+        let (mut flows, mut others): (Vec<_>, Vec<_>) =
+            (flows.into_iter()).partition(|flow| translated.is_none() || !flow.untracked);
+        if !node.has(sent.near) {
+            // What is not tracked is not translated, and goes on to where this is not looked at.
+            for flow in std::mem::take(&mut others) {
+                let missing = Missing::Service { address: sent.near };
+                let step = engine.step(at, Effect::Unknown, Reason::Missing(missing));
+                engine.end(flow, Verdict::Unproven, step);
+            }
+        }
+        for flow in &mut flows {
+            flow.translated = translated.is_some();
+        }
+        let delivered = Passing::Delivered(gate.clone());
+        let others = engine.deliver(at, &sent, others);
+        let others = engine.passed(node, &delivered, &sent, others);
+        engine.finish(others);
+        let (flows, passing) = match workload {
+            None => (engine.deliver(at, &packet, flows), delivered),
             Some(to) => {
                 let out = self.workload_gate(to);
-                engine.forward(at, At { node, gate: &out }, &packet, flows)
+                let flows = engine.forward(at, At { node, gate: &out }, &packet, flows);
+                (flows, Passing::Forwarded(gate.clone(), out))
             }
         };
-        engine.finish(&packet, flows);
+        let flows = engine.passed(node, &passing, &packet, flows);
+        engine.finish(flows);
         Ok(())
     }
 
@@ -332,33 +351,30 @@ impl World {
             return Vec::new();
         };
         let reply = packet.reply();
-        let mut found = Vec::new();
-        for policy in self.policies_of(endpoint.group) {
-            for (direction, packet) in asked(policy, packet, &reply) {
-                let rules = policy.rules(direction).unwrap_or_default().iter();
-                let is_reply = direction == PolicyType::Egress;
-                let looking = rules.filter(|rule| rule.looks_at_near(packet));
-                found.extend(looking.map(|rule| (rule, is_reply)));
-            }
+        let mut lists: Vec<(&[Rule], bool)> = Vec::new();
+        let profiles = endpoint.profiles.iter().filter_map(|p| self.profile(p));
+        let profiles: Vec<_> = profiles.collect();
+        // Without untracked policy nobody looks at replies.
+        let both = self.has_policy(endpoint.group, Purpose::Untracked);
+        for is_reply in [false, true].into_iter().take(1 + usize::from(both)) {
+            let direction = if is_reply {
+                PolicyType::Egress
+            } else {
+                PolicyType::Ingress
+            };
+            let policies = self.policies_of(endpoint.group);
+            let rules = policies.filter_map(|policy| policy.rules(direction));
+            lists.extend(rules.map(|rules| (rules, is_reply)));
+            lists.extend(profiles.iter().map(|p| (p.rules(direction), is_reply)));
         }
-        for profile in endpoint.profiles.iter().filter_map(|p| self.profile(p)) {
-            let rules = profile.rules(PolicyType::Ingress).iter();
-            let looking = rules.filter(|rule| rule.looks_at_near(packet));
-            found.extend(looking.map(|rule| (rule, false)));
+        let mut found = Vec::new();
+        for (rules, is_reply) in lists {
+            let packet = if is_reply { &reply } else { packet };
+            let looking = rules.iter().filter(|rule| rule.looks_at_near(packet));
+            found.extend(looking.map(|rule| (rule, is_reply)));
         }
         found
     }
-}
-
-/// The lists of a policy that a request or its reply may meet.
-fn asked<'p>(
-    policy: &Policy,
-    request: &'p Packet,
-    reply: &'p Packet,
-) -> impl Iterator<Item = (PolicyType, &'p Packet)> + use<'p> {
-    let untracked = policy.purpose == Purpose::Untracked;
-    let reply = untracked.then_some((PolicyType::Egress, reply));
-    std::iter::once((PolicyType::Ingress, request)).chain(reply)
 }
 
 impl Place {

@@ -48,6 +48,8 @@ pub struct World {
     /// Where tunnels between nodes end.
     pub(super) tunnel_ends: Addresses,
     pub(super) routes: Routes,
+    /// Whether there is untracked policy at all.
+    pub(super) has_untracked: bool,
     /// A policy of a kind that is not evaluated here, if there is one.
     pub(super) unread_policy: Option<ObjectId>,
     ignored: Vec<Ignored>,
@@ -110,6 +112,7 @@ impl World {
             index,
             sets,
             tiers: policies.tiers,
+            has_untracked: (policies.policies.iter()).any(|p| p.is_for(Purpose::Untracked)),
             policies: policies.policies,
             selected,
             selection,

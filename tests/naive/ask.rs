@@ -9,7 +9,7 @@ use super::Naive;
 use super::case::{End, Query};
 use super::chains::Guess;
 use super::route::NEIGHBOURS;
-use super::rules::{Packet, Rule, protocol_number};
+use super::rules::{self, Packet, Rule, protocol_number};
 use super::walk::Start;
 
 /// A port that clients use when nobody says which.
@@ -180,7 +180,12 @@ impl Naive {
     fn each_icmp(&self, packet: Packet) -> Vec<Packet> {
         let mut values = vec![(253, 0)];
         values.extend(NEIGHBOURS.map(|kind| (kind, 0)));
-        values.extend(self.rules().flat_map(Rule::icmp_values));
+        let named: Vec<(u8, u8)> = self.rules().flat_map(Rule::icmp_values).collect();
+        // Rules see the type of the reply, too.
+        for (kind, code) in named {
+            let requests = (0..=u8::MAX).filter(|r| *r == kind || rules::answer(*r) == kind);
+            values.extend(requests.map(|request| (request, code)));
+        }
         let with = |value| Packet {
             icmp: Some(value),
             ..packet

@@ -9,6 +9,7 @@ mod felix;
 pub mod json;
 mod objects;
 mod policies;
+mod reply;
 mod route;
 mod rules;
 pub mod selector;

@@ -46,9 +46,17 @@ impl Packet {
             source_port: self.port,
             port: self.source_port,
             is_reply: !self.is_reply,
+            icmp: self.icmp.map(|(kind, code)| (answer(kind), code)),
             ..*self
         }
     }
+}
+
+/// The type of the ICMP message that answers one of another type.
+pub fn answer(kind: u8) -> u8 {
+    let pairs = [(8, 0), (13, 14), (15, 16), (17, 18), (128, 129)];
+    let pair = pairs.iter().find(|(request, _)| *request == kind);
+    pair.map_or(kind, |(_, reply)| *reply)
 }
 
 /// A rule's protocol by number. Names and numbers mean the same, but only the names of the ICMPs

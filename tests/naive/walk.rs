@@ -8,6 +8,7 @@ use super::Naive;
 use super::case::Node;
 use super::chains::{End, Guess};
 use super::objects::{Endpoint, Workload};
+use super::reply::{Pass, PassKind};
 use super::route::{Way, interface, is_neighbour_discovery};
 use super::rules::Packet;
 
@@ -29,21 +30,12 @@ pub enum Start {
     Outside(String, String),
 }
 
-/// An untracked policy let a packet through, so its reply needs one, too.
-struct Untracked<'a> {
-    node: &'a Node,
-    interface: String,
-    endpoint: &'a Endpoint,
-    direction: PolicyType,
-    packet: Packet,
-}
-
 /// One packet on its way.
-struct Walk<'a> {
-    naive: &'a Naive,
+pub struct Walk<'a> {
+    pub naive: &'a Naive,
     guess: &'a Guess,
-    steps: Vec<Step>,
-    untracked: Vec<Untracked<'a>>,
+    pub steps: Vec<Step>,
+    pub passes: Vec<Pass<'a>>,
 }
 
 impl Naive {
@@ -53,7 +45,7 @@ impl Naive {
             naive: self,
             guess,
             steps: Vec::new(),
-            untracked: Vec::new(),
+            passes: Vec::new(),
         };
         let verdict = match walk.run(start, packet).and_then(|()| walk.replies()) {
             Ok(()) => Verdict::Allow,
@@ -122,7 +114,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes a step without a chain.
-    fn note(
+    pub fn note(
         &mut self,
         node: &Node,
         interface: &str,
@@ -146,7 +138,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks a chain and notes how it ends. True: it accepted.
-    fn chain(
+    pub fn chain(
         &mut self,
         node: &Node,
         interface: &str,
@@ -179,7 +171,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Untracked policy of the specific host endpoint of an interface. True: it accepted.
-    fn raw(
+    pub fn raw(
         &mut self,
         node: &'a Node,
         interface: &str,
@@ -195,17 +187,7 @@ impl<'a> Walk<'a> {
         }
         let chain = (direction, Purpose::Untracked);
         let end = self.chain(node, interface, &host.endpoint, chain, packet)?;
-        let accepted = by_policy(&end);
-        if accepted {
-            self.untracked.push(Untracked {
-                node,
-                interface: interface.to_owned(),
-                endpoint: &host.endpoint,
-                direction,
-                packet: *packet,
-            });
-        }
-        Ok(accepted)
+        Ok(by_policy(&end))
     }
 
     /// A packet of a process leaves: where it arrives next, if anybody looks at it there.
@@ -216,7 +198,12 @@ impl<'a> Walk<'a> {
         if let (false, Some(out)) = (off, interface(&naive.way(node, packet.destination))) {
             done = self.raw(node, &out, Egress, &packet)?;
         }
-        let packet = naive.dnat(node, "OUTPUT", packet);
+        // Without tracking there is no translation.
+        let dialled = packet;
+        let packet = match done {
+            true => packet,
+            false => naive.dnat(node, "OUTPUT", packet),
+        };
         let way = naive.way(node, packet.destination);
         if let Way::Workload(workload) = way {
             let reason = if off {
@@ -230,38 +217,48 @@ impl<'a> Walk<'a> {
         let out = interface(&way).unwrap_or_default();
         if off {
             self.note(node, &out, true, Reason::Ipv6NotPoliced)?;
-        } else if done {
-            // Accepted in the raw table already.
-        } else if naive.tunnel_to_known(node, &packet) {
-            self.note(node, &out, true, Reason::TunnelOfKnownNode)?;
-        } else if !naive.polices(node, &out, &packet) {
-            self.note(node, &out, true, Reason::NotPolicedInterface)?;
-        } else if naive.exempts_neighbours(node, &packet) {
-            self.note(node, &out, true, Reason::NeighbourDiscovery)?;
-        } else if let Some(host) = naive.objects.governor(node, &out) {
-            let chain = (Egress, Purpose::Normal);
-            self.chain(node, &out, &host.endpoint, chain, &packet)?;
-        } else {
-            let kernel = KernelChain::Output;
-            self.note(
-                node,
-                &out,
-                true,
-                Reason::NoEndpoint {
-                    kernel,
-                    accepts: true,
-                },
-            )?;
+        } else if !done {
+            self.output(node, &out, &packet)?;
         }
+        let pass = Pass {
+            node,
+            kind: PassKind::Sent(out.clone()),
+            packet,
+            untracked: done,
+            translated: packet != dialled,
+        };
         match way {
-            Way::Loopback => Ok(Some((node, "lo".to_owned(), packet))),
-            _ => self.next(node, &out, packet),
+            Way::Loopback => {
+                self.passes.push(pass);
+                Ok(Some((node, "lo".to_owned(), packet)))
+            }
+            _ => self.next(&out, pass),
+        }
+    }
+
+    /// What a process sends meets behind the raw table and destination NAT.
+    pub fn output(&mut self, node: &Node, out: &str, packet: &Packet) -> Result<(), Stop> {
+        let naive = self.naive;
+        if naive.tunnel_to_known(node, packet) {
+            self.note(node, out, true, Reason::TunnelOfKnownNode)
+        } else if !naive.polices(node, out, packet) {
+            self.note(node, out, true, Reason::NotPolicedInterface)
+        } else if naive.exempts_neighbours(node, packet) {
+            self.note(node, out, true, Reason::NeighbourDiscovery)
+        } else if let Some(host) = naive.objects.governor(node, out) {
+            let chain = (Egress, Purpose::Normal);
+            self.chain(node, out, &host.endpoint, chain, packet)?;
+            Ok(())
+        } else {
+            let (kernel, accepts) = (KernelChain::Output, true);
+            self.note(node, out, true, Reason::NoEndpoint { kernel, accepts })
         }
     }
 
     /// Where a packet that has left a node arrives; `None`: outside the cluster.
-    fn next(&mut self, node: &Node, out: &str, packet: Packet) -> Result<Option<Hop<'a>>, Stop> {
+    fn next(&mut self, out: &str, mut pass: Pass<'a>) -> Result<Option<Hop<'a>>, Stop> {
         let naive = self.naive;
+        let (node, packet) = (pass.node, pass.packet);
         let to = match naive.workload_at(packet.destination) {
             Some(workload) => Some(self.node(&workload.node)?),
             None => match naive.node_at(packet.destination) {
@@ -269,14 +266,20 @@ impl<'a> Walk<'a> {
                 None => None,
             },
         };
+        if !pass.untracked {
+            let Some(packet) = naive.snat(node, out, packet) else {
+                let missing = Missing::Address {
+                    node: node.name.clone(),
+                };
+                return Err(self.unknown(&node.name, missing));
+            };
+            pass.translated |= packet != pass.packet;
+            pass.packet = packet;
+        }
+        let packet = pass.packet;
+        self.passes.push(pass);
         let Some(to) = to else {
             return Ok(None);
-        };
-        let Some(packet) = naive.snat(node, out, packet) else {
-            let missing = Missing::Address {
-                node: node.name.clone(),
-            };
-            return Err(self.unknown(&node.name, missing));
         };
         let through_tunnel = naive.wires.tunnel(packet.ipv6()) == Some(out);
         let interface = if through_tunnel {
@@ -301,27 +304,38 @@ impl<'a> Walk<'a> {
             .iter()
             .find(|w| w.node == node.name && w.interface == arrived_on);
         let off = packet.ipv6() && !naive.ipv6_is_policed(node);
+        let mut untracked = false;
         let mut done = false;
         if !off {
             if workload.is_none() {
-                done = self.raw(node, arrived_on, Ingress, &packet)?;
+                untracked = self.raw(node, arrived_on, Ingress, &packet)?;
             }
-            if !done {
-                done = self.pre_dnat(node, arrived_on, &packet)?;
-            }
+            done = untracked || self.pre_dnat(node, arrived_on, &packet)?;
         }
-        // What comes over the loopback interface has had its destination looked up on its way out.
+        // What comes over the loopback interface has had its destination looked up on its way out,
+        // and what is not tracked is not translated.
+        let dialled = packet;
         let packet = match arrived_on {
+            _ if untracked => packet,
             "lo" => packet,
             _ => naive.dnat(node, "PREROUTING", packet),
         };
+        let pass = |kind| Pass {
+            node,
+            kind,
+            packet,
+            untracked,
+            translated: packet != dialled,
+        };
         match naive.way(node, packet.destination) {
-            Way::Loopback if off => {
-                self.note(node, arrived_on, true, Reason::Ipv6NotPoliced)?;
-                Ok(None)
-            }
             Way::Loopback => {
-                self.input(node, arrived_on, workload, done, &packet)?;
+                if off {
+                    self.note(node, arrived_on, true, Reason::Ipv6NotPoliced)?;
+                } else {
+                    self.input(node, arrived_on, workload, done, &packet)?;
+                }
+                self.passes
+                    .push(pass(PassKind::Taken(arrived_on.to_owned())));
                 Ok(None)
             }
             way => {
@@ -334,9 +348,16 @@ impl<'a> Walk<'a> {
                 } else {
                     self.forward(node, (arrived_on, workload), (&out, target), done, &packet)?;
                 }
+                let pass = pass(PassKind::Through(
+                    (arrived_on.to_owned(), workload),
+                    (out.clone(), target),
+                ));
                 match target {
-                    Some(_) => Ok(None),
-                    None => self.next(node, &out, packet),
+                    Some(_) => {
+                        self.passes.push(pass);
+                        Ok(None)
+                    }
+                    None => self.next(&out, pass),
                 }
             }
         }
@@ -344,7 +365,12 @@ impl<'a> Walk<'a> {
 
     /// Pre-DNAT policy: of the specific endpoint, or else of the one for all interfaces, which
     /// then covers workloads' interfaces as well.
-    fn pre_dnat(&mut self, node: &Node, arrived_on: &str, packet: &Packet) -> Result<bool, Stop> {
+    pub fn pre_dnat(
+        &mut self,
+        node: &Node,
+        arrived_on: &str,
+        packet: &Packet,
+    ) -> Result<bool, Stop> {
         let naive = self.naive;
         let specific = naive.specific(node, arrived_on, packet);
         let candidates = match naive.bpf(&node.name) {
@@ -369,7 +395,7 @@ impl<'a> Walk<'a> {
     }
 
     /// To a local process.
-    fn input(
+    pub fn input(
         &mut self,
         node: &Node,
         arrived_on: &str,
@@ -446,7 +472,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Through the host.
-    fn forward(
+    pub fn forward(
         &mut self,
         node: &Node,
         (arrived_on, from): (&str, Option<&Workload>),
@@ -481,40 +507,6 @@ impl<'a> Walk<'a> {
         }
         let accepts = naive.bpf(&node.name) || naive.kernel_accepts("hostForwardPolicy");
         self.note(node, out, accepts, Reason::ForwardPolicy { accepts })
-    }
-
-    /// Untracked policy has no memory: it must let the reply through as well, at each end.
-    fn replies(&mut self) -> Result<(), Stop> {
-        for open in std::mem::take(&mut self.untracked) {
-            let direction = match open.direction {
-                Ingress => Egress,
-                Egress => Ingress,
-            };
-            let chain = (direction, Purpose::Untracked);
-            let reply = open.packet.reply();
-            let end = self.chain(open.node, &open.interface, open.endpoint, chain, &reply);
-            let last = self.steps.last_mut().expect("the chain has noted its end");
-            last.reply = true;
-            if by_policy(&end?) {
-                continue;
-            }
-            // A failsafe of the raw table only leads on to tracking, as having no rule does. There
-            // the reply is invalid, or begins a connection where the protocol cannot tell.
-            if [6, 132, 1, 58].contains(&reply.protocol) {
-                last.effect = Effect::Drop;
-                last.reason = Reason::UntrackedReply;
-                (last.endpoint, last.chain) = (None, None);
-                return Err(Stop::Dropped);
-            }
-            self.steps.pop();
-            let chain = (direction, Purpose::Normal);
-            let end = self.chain(open.node, &open.interface, open.endpoint, chain, &reply);
-            if let Some(last) = self.steps.last_mut() {
-                last.reply = true;
-            }
-            end?;
-        }
-        Ok(())
     }
 }
 
