@@ -440,16 +440,6 @@ fn endpoints_of_nodes_that_files_do_not_describe_are_not_ignored() {
 }
 
 #[test]
-fn policies_of_a_kind_that_is_not_evaluated_leave_workloads_unproven() {
-    let cluster = three_nodes().with(json!({"apiVersion": "policy.networking.k8s.io/v1alpha2",
-        "kind": "ClusterNetworkPolicy", "metadata": {"name": "c"}, "spec": {}}));
-    let pod = cluster.ask(ip("203.0.113.9"), Party::pod("shop", "web"), "tcp/80");
-    assert_eq!(pod.verdict, Verdict::Unproven);
-    let host = cluster.ask(ip("203.0.113.9"), Party::node("a"), "tcp/80");
-    assert_eq!(host.verdict, Verdict::Allow);
-}
-
-#[test]
 fn objects_that_felix_drops_are_named() {
     let world = three_nodes()
         .with(calico(

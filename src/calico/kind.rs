@@ -117,6 +117,10 @@ kinds! {
     ConfigMap: Kubernetes, "v1", "ConfigMap", "configmaps", true;
     /// A policy of Kubernetes.
     KubernetesNetworkPolicy: Kubernetes, "networking.k8s.io/v1", "NetworkPolicy", "networkpolicies", true;
+    /// Cluster-wide policy over pods (Calico v3.29 to v3.31).
+    AdminNetworkPolicy: Kubernetes, "policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies", false;
+    /// Cluster-wide policy over pods, behind all others (Calico v3.30 and v3.31).
+    BaselineAdminNetworkPolicy: Kubernetes, "policy.networking.k8s.io/v1alpha1", "BaselineAdminNetworkPolicy", "baselineadminnetworkpolicies", false;
     /// Cluster-wide policy over pods (Calico v3.32 and later).
     ClusterNetworkPolicy: Kubernetes, "policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies", false;
     /// A controller of pods.

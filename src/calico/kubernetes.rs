@@ -21,7 +21,7 @@ pub const KUBERNETES: &str = "k8s";
 
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct LabelSelector {
+pub(super) struct LabelSelector {
     match_labels: BTreeMap<String, String>,
     match_expressions: Vec<Requirement>,
 }
@@ -190,7 +190,7 @@ fn with_ports(mut side: EntityRule, ports: Vec<PortMatch>) -> EntityRule {
     side
 }
 
-fn allow(protocol: Option<Protocol>) -> Rule {
+pub(super) fn allow(protocol: Option<Protocol>) -> Rule {
     Rule {
         action: Action::Allow,
         ip_version: None,
@@ -205,14 +205,14 @@ fn allow(protocol: Option<Protocol>) -> Rule {
 }
 
 /// A selector of pods: only those that Kubernetes made.
-fn pods(selector: Option<&LabelSelector>) -> String {
+pub(super) fn pods(selector: Option<&LabelSelector>) -> String {
     let mut terms = vec![format!("{ORCHESTRATOR} == '{KUBERNETES}'")];
     terms.extend(selector.into_iter().flat_map(terms_of));
     terms.join(" && ")
 }
 
 /// A selector of namespaces; an empty one selects all of them.
-fn namespaces(selector: &LabelSelector) -> String {
+pub(super) fn namespaces(selector: &LabelSelector) -> String {
     let terms = terms_of(selector);
     if terms.is_empty() {
         "all()".to_owned()

@@ -2,6 +2,7 @@
 //!
 //! This room is pure and knows nothing of where resources come from.
 
+pub mod cluster_policy;
 pub mod edit;
 pub mod endpoint;
 pub mod felix;

@@ -327,6 +327,8 @@ fn clients(read: &Snapshot, parts: &mut BTreeSet<Part>) {
 /// connections are not tracked, the destinations of replies. With `clients` false all sides.
 fn sides(read: &Snapshot, clients: bool) -> Vec<EntityRule> {
     let mut sides = Vec::new();
+    let no_track = |policy: &Object| policy.spec("doNotTrack") == Some(&Value::Bool(true));
+    let replies = read.of(Kind::GlobalNetworkPolicy).any(no_track);
     for policy in read.of(Kind::GlobalNetworkPolicy) {
         // What does not parse Felix leaves out as well.
         let Ok(spec) = policy_spec(policy) else {
@@ -344,7 +346,7 @@ fn sides(read: &Snapshot, clients: bool) -> Vec<EntityRule> {
             sides.extend((!clients).then(|| rule.destination.clone()));
         }
         for rule in spec.rules(PolicyType::Egress) {
-            let asked = !clients || spec.do_not_track;
+            let asked = !clients || replies;
             sides.extend(asked.then(|| rule.destination.clone()));
             sides.extend((!clients).then(|| rule.source.clone()));
         }

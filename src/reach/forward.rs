@@ -79,18 +79,6 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             }
             return Vec::new();
         }
-        if let Some(policy) = &self.world.unread_policy {
-            // It stands in a tier of its own and may allow or deny whatever the others say.
-            let missing = Missing::Rule {
-                policy: policy.clone(),
-                what: "policies of this kind are not evaluated",
-            };
-            match self.oracle.choose(&at.node.name, missing.clone(), 3) {
-                0 => {}
-                1 => return self.leave_to_kernel(at, flows, true, &Reason::Missing(missing)),
-                _ => return self.leave_to_kernel(at, flows, false, &Reason::Missing(missing)),
-            }
-        }
         let chain = Chain {
             purpose: Purpose::Normal,
             direction,
@@ -137,7 +125,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
                     through.push(flow);
                     continue;
                 }
-                let accepts = out.node.settings.forward.accepts();
+                // The programs of eBPF mode let through what no policy decides.
+                let settings = &out.node.settings;
+                let accepts = settings.forward.accepts() || out.node.is_bpf(self.oracle);
                 let reason = Reason::ForwardPolicy { accepts };
                 through.extend(self.leave_to_kernel(out, vec![flow], accepts, &reason));
             }

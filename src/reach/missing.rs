@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::calico::ObjectId;
 use crate::calico::felix::Direction;
 
 /// An input that is not known and whose possible values give different answers. Shown as one line.
@@ -107,13 +106,6 @@ pub enum Missing {
         /// What is not certain.
         what: &'static str,
     },
-    /// A rule whose meaning is not certain.
-    Rule {
-        /// The policy.
-        policy: ObjectId,
-        /// What is not certain about it.
-        what: &'static str,
-    },
     /// Too many inputs are missing to try all their values.
     TooMany,
 }
@@ -174,7 +166,6 @@ impl fmt::Display for Missing {
                 "whether kube-proxy on {node} runs in IPVS mode is not known"
             ),
             Self::Behaviour { what } => f.write_str(what),
-            Self::Rule { policy, what } => write!(f, "{policy}: {what}"),
             Self::TooMany => f.write_str("too many inputs are not known to try all their values"),
         }
     }

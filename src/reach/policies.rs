@@ -5,10 +5,10 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::calico::kubernetes;
 use crate::calico::policy::{self, PolicySpec, PolicyType, TierSpec};
 use crate::calico::version::NameRegime;
 use crate::calico::{DatastoreKind, Kind, Object, ObjectId, Snapshot, Version};
+use crate::calico::{cluster_policy, kubernetes};
 use crate::selector::Selector;
 
 use super::rule::Rule;
@@ -98,11 +98,12 @@ pub(super) struct Policies {
 }
 
 /// Tiers that exist in every cluster, whether or not they were read: name, order, passes.
-const BUILT_IN: [(&str, f64, bool); 3] = [
-    ("default", TierSpec::DEFAULT_ORDER, false),
-    ("kube-admin", 1_000.0, true),
-    ("kube-baseline", 10_000_000.0, true),
-];
+fn built_in(version: Version) -> impl Iterator<Item = (&'static str, f64, bool)> {
+    let default = (policy::DEFAULT_TIER, TierSpec::DEFAULT_ORDER, false);
+    let of_kubernetes = cluster_policy::tiers(version).iter();
+    let of_kubernetes = of_kubernetes.map(|tier| (tier.name, tier.order, true));
+    std::iter::once(default).chain(of_kubernetes)
+}
 
 impl Policies {
     /// Reads all policies of a snapshot.
@@ -119,6 +120,9 @@ impl Policies {
             Kind::KubernetesNetworkPolicy,
             Kind::StagedGlobalNetworkPolicy,
             Kind::StagedNetworkPolicy,
+            Kind::AdminNetworkPolicy,
+            Kind::BaselineAdminNetworkPolicy,
+            Kind::ClusterNetworkPolicy,
         ] {
             for object in snapshot.of(kind) {
                 match reader.policy(object, sets) {
@@ -145,9 +149,8 @@ impl Policies {
 
     /// Sorts the tiers and gives the place of each that a policy named.
     fn sort_tiers(&mut self, snapshot: &Snapshot, reader: Reader) -> Vec<usize> {
-        let mut known: BTreeMap<String, (f64, bool)> = BUILT_IN
-            .iter()
-            .map(|(name, order, passes)| ((*name).to_owned(), (*order, *passes)))
+        let mut known: BTreeMap<String, (f64, bool)> = built_in(reader.version)
+            .map(|(name, order, passes)| (name.to_owned(), (order, passes)))
             .collect();
         if reader.version.has_tiers() {
             for tier in snapshot.of(Kind::Tier) {
@@ -204,11 +207,21 @@ impl Reader {
         if staged && self.version < Version::new(3, 30, 0) {
             return Ok(None);
         }
-        let mut spec = match id.kind {
-            Kind::KubernetesNetworkPolicy => kubernetes::network_policy(object),
-            _ => policy::policy_spec(object),
-        }
-        .map_err(|e| e.to_string())?;
+        let spec = match id.kind {
+            Kind::KubernetesNetworkPolicy => kubernetes::network_policy(object).map(Some),
+            Kind::AdminNetworkPolicy
+            | Kind::BaselineAdminNetworkPolicy
+            | Kind::ClusterNetworkPolicy => {
+                if !cluster_policy::is_known(id.kind, self.version) {
+                    return Ok(None);
+                }
+                cluster_policy::cluster_policy(object)
+            }
+            _ => policy::policy_spec(object).map(Some),
+        };
+        let Some(mut spec) = spec.map_err(|e| e.to_string())? else {
+            return Ok(None);
+        };
         let namespace = id.namespace.as_deref();
         if namespace.is_some() {
             spec.do_not_track = false;
@@ -265,10 +278,10 @@ impl Reader {
         let namespace = id.namespace.as_deref().unwrap_or_default();
         let kubernetes = id.kind == Kind::KubernetesNetworkPolicy;
         if self.version.name_regime() == NameRegime::Plain {
-            let kind = if kubernetes {
-                "KubernetesNetworkPolicy"
-            } else {
-                id.kind.name()
+            let kind = match id.kind {
+                Kind::KubernetesNetworkPolicy => "KubernetesNetworkPolicy",
+                Kind::ClusterNetworkPolicy => "KubernetesClusterNetworkPolicy",
+                kind => kind.name(),
             };
             return format!("{}/{namespace}/{kind}", id.name);
         }
@@ -286,6 +299,8 @@ impl Reader {
         }
         if kubernetes {
             name.push_str("knp.default.");
+        } else if let Some(prefix) = cluster_policy::name_prefix(id.kind) {
+            name.push_str(prefix);
         } else {
             let prefix = format!("{tier}.");
             let foreign = ["knp.", "ossg."].iter().any(|p| id.name.starts_with(p));

@@ -50,8 +50,6 @@ pub struct World {
     pub(super) routes: Routes,
     /// Whether there is untracked policy at all.
     pub(super) has_untracked: bool,
-    /// A policy of a kind that is not evaluated here, if there is one.
-    pub(super) unread_policy: Option<ObjectId>,
     ignored: Vec<Ignored>,
 }
 
@@ -127,10 +125,6 @@ impl World {
             claims: HashMap::new(),
             tunnel_ends: Addresses::none(),
             routes: Routes::read(snapshot, topology),
-            unread_policy: snapshot
-                .of(Kind::ClusterNetworkPolicy)
-                .next()
-                .map(|o| o.id().clone()),
             ignored,
         };
         world.add_nodes(snapshot, topology, version);

@@ -190,6 +190,25 @@ const CRDS: &[Row] = &[(
     true,
 )];
 
+const ADMIN_POLICY: &[Row] = &[
+    (
+        "adminnetworkpolicies",
+        "AdminNetworkPolicy",
+        false,
+        &["anp"],
+        false,
+        true,
+    ),
+    (
+        "baselineadminnetworkpolicies",
+        "BaselineAdminNetworkPolicy",
+        false,
+        &["banp"],
+        false,
+        true,
+    ),
+];
+
 const CLUSTER_POLICY: &[Row] = &[(
     "clusternetworkpolicies",
     "ClusterNetworkPolicy",
@@ -434,14 +453,13 @@ pub fn catalogue(shape: Shape, minor: u32) -> Vec<Kind> {
     if shape != Shape::NativeV3 {
         push_calico(&mut kinds, true, false, minor);
     }
-    if minor >= 32 {
+    if minor >= 29 {
         let first = kinds.len();
-        push(
-            &mut kinds,
-            "policy.networking.k8s.io",
-            "v1alpha2",
-            CLUSTER_POLICY,
-        );
+        let (version, policies) = match minor {
+            29..=31 => ("v1alpha1", ADMIN_POLICY),
+            _ => ("v1alpha2", CLUSTER_POLICY),
+        };
+        push(&mut kinds, "policy.networking.k8s.io", version, policies);
         for kind in kinds.iter_mut().skip(first) {
             kind.custom = true;
         }

@@ -1,5 +1,6 @@
 //! Random clusters: small, and nasty on purpose. One seed always gives the same cluster.
 
+mod cluster_policies;
 mod count;
 mod policies;
 mod queries;

@@ -57,6 +57,10 @@ impl Cluster<'_> {
             self.kubernetes_policy(name);
             return;
         }
+        if self.rng.chance(8) {
+            self.cluster_policy(name);
+            return;
+        }
         let namespaced = self.rng.chance(22);
         let namespace = *self.rng.pick(&NAMESPACES);
         let staged = self.version >= Version::new(3, 30, 0) && self.rng.chance(10);
@@ -173,7 +177,7 @@ impl Cluster<'_> {
         self.add_unless_there(object);
     }
 
-    fn add_unless_there(&mut self, object: Value) {
+    pub(super) fn add_unless_there(&mut self, object: Value) {
         let same = |o: &Value| {
             o["kind"] == object["kind"]
                 && o["apiVersion"] == object["apiVersion"]
@@ -335,7 +339,7 @@ impl Cluster<'_> {
             "spec": spec}));
     }
 
-    fn label_selector(&mut self) -> Value {
+    pub(super) fn label_selector(&mut self) -> Value {
         match self.rng.below(6) {
             0 | 1 => json!({}),
             2 | 3 => json!({"matchLabels": {"app": self.rng.pick(&["a", "b"])}}),

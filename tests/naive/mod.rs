@@ -2,6 +2,7 @@
 //! section 9 of the semantics writes it down, and looks at every object anew each time. It shares
 //! with the product only the words of its answers.
 
+mod admin;
 mod ask;
 pub mod case;
 mod chains;

@@ -7,6 +7,7 @@ use calicoctl_protect::calico::{Kind, ObjectId, PolicyType, Version};
 use calicoctl_protect::reach::Purpose;
 use serde_json::{Value, json};
 
+use super::admin;
 use super::json::{at, flag, list, text, texts};
 use super::objects::{Endpoint, is, is_kubernetes, namespace};
 use super::rules::{self, Invalid, Rule, kubernetes_selector, with_prefix};
@@ -175,12 +176,15 @@ fn tie_break(id: &ObjectId, tier: &str, version: Version) -> String {
     if version >= Version::new(3, 32, 0) {
         let kind = match id.kind {
             Kind::KubernetesNetworkPolicy => "KubernetesNetworkPolicy",
+            Kind::ClusterNetworkPolicy => "KubernetesClusterNetworkPolicy",
             kind => kind.name(),
         };
         return format!("{name}/{namespace}/{kind}");
     }
     let stored = match id.kind {
         Kind::KubernetesNetworkPolicy => format!("knp.default.{name}"),
+        Kind::AdminNetworkPolicy => format!("kanp.adminnetworkpolicy.{name}"),
+        Kind::BaselineAdminNetworkPolicy => format!("kbanp.baselineadminnetworkpolicy.{name}"),
         _ if tier == "default" && !name.starts_with("default.") => format!("default.{name}"),
         _ => name.clone(),
     };
@@ -294,6 +298,13 @@ pub fn read(resources: &[Value], reading: Reading) -> Vec<Tier> {
         passes: false,
         policies: Vec::new(),
     }];
+    let pass = |(name, order): (&str, f64)| Tier {
+        name: name.to_owned(),
+        order: Some(order),
+        passes: true,
+        policies: Vec::new(),
+    };
+    tiers.extend(admin::tiers(reading.version).into_iter().map(pass));
     for resource in resources.iter().filter(|r| is(r, "Tier")) {
         if !reading.version.has_tiers() {
             continue;
@@ -336,6 +347,11 @@ pub fn read(resources: &[Value], reading: Reading) -> Vec<Tier> {
 
 /// A resource as a policy; `None` if it is none, or if Felix treats it as missing.
 fn policy(resource: &Value, reading: Reading) -> Option<Policy> {
+    if let Some(kind) = admin::kind(resource, reading.version) {
+        let id = ObjectId::global(kind, text(resource, "/metadata/name"));
+        let spec = admin::spec(kind, at(resource, "/spec"))?;
+        return Policy::read(id, &spec, "", reading).ok();
+    }
     let kind = [
         Kind::GlobalNetworkPolicy,
         Kind::StagedGlobalNetworkPolicy,
