@@ -9,7 +9,7 @@
 
 use calicoctl_protect::calico::PolicyType;
 use calicoctl_protect::calico::felix::Direction;
-use calicoctl_protect::calico::{Datastore, DatastoreKind, Object, Snapshot, Stored};
+use calicoctl_protect::calico::{Datastore, DatastoreKind, Object, ServerPort, Snapshot, Stored};
 use calicoctl_protect::reach::verdict::EndpointToHostAction;
 use calicoctl_protect::reach::{Connection, Decision, Missing, Party, Reason, Verdict, World};
 use serde_json::{Value, json};
@@ -437,6 +437,42 @@ fn endpoints_of_nodes_that_files_do_not_describe_are_not_ignored() {
     cluster.kind = DatastoreKind::Manifests;
     let files = cluster.ask(ip("203.0.113.9"), ip("192.0.2.9"), "tcp/80");
     assert_eq!(files.verdict, Verdict::Deny, "{files:?}");
+}
+
+#[test]
+fn untracked_policy_does_not_hold_against_clients_that_choose_a_failsafe_port() {
+    let mut cluster = three_nodes()
+        .with(hep(
+            "a",
+            json!({"host": "a"}),
+            json!({"node": "a", "interfaceName": "eth0", "profiles": ["projectcalico-default-allow"]}),
+        ))
+        .with(calico(
+            "GlobalNetworkPolicy",
+            "u",
+            json!({"selector": "host == 'a'", "doNotTrack": true, "applyOnForward": true,
+                "types": ["Ingress"], "ingress": [{"action": "Deny", "protocol": "TCP"}]}),
+        ));
+    let ask = |cluster: &Cluster| {
+        let world = cluster.world();
+        let place = world.places("a").into_iter().next().unwrap();
+        let port: ServerPort = "tcp/80".parse().unwrap();
+        let answer = world.reachability(&place, port);
+        let source = "203.0.113.9".parse().unwrap();
+        let piece = answer.of(source).unwrap();
+        let single = world.explain_at(&place, source, port);
+        assert_eq!(single.verdict, piece.verdict);
+        (piece.verdict, piece.reason.clone())
+    };
+    let chosen = Reason::Missing(Missing::ChosenPort);
+    assert_eq!(ask(&cluster), (Verdict::Unproven, chosen));
+    // A connection like any other is denied.
+    let usual = cluster.ask(ip("203.0.113.9"), Party::node("a"), "tcp/80");
+    assert_eq!(usual.verdict, Verdict::Deny);
+    // What comes in is let through by the outbound list, as if it were a reply.
+    let none = json!({"failsafeOutboundHostPorts": []});
+    cluster = cluster.with(calico("FelixConfiguration", "default", none));
+    assert_eq!(ask(&cluster).0, Verdict::Deny);
 }
 
 #[test]

@@ -272,15 +272,10 @@ impl Walk<'_> {
             PolicyType::Egress => (Direction::Outbound, Direction::Inbound),
         };
         let mut left = sources;
-        // A client's own port is taken to be no failsafe port, unless it is known.
-        let number = |port: Option<Port>, oracle: &super::oracle::Oracle| match port? {
-            Port::Known(port) => Some(port),
-            Port::Client => oracle.client_port(),
-        };
-        let mut tests = vec![(near_list, number(packet.destination_port, context.oracle))];
+        let mut tests = vec![(near_list, packet.destination_port)];
         if self.chain.purpose == Purpose::Untracked {
             // Replies to failsafe connections are known by the port they come from.
-            tests.push((far_list, number(packet.source_port, context.oracle)));
+            tests.push((far_list, packet.source_port));
         }
         for (list, port) in tests {
             let Some(port) = port else { continue };
@@ -295,7 +290,7 @@ impl Walk<'_> {
     fn one_list<S: Sources>(
         &self,
         list: Direction,
-        port: u16,
+        port: Port,
         packet: &Packet,
         sources: S,
         context: &mut Context<'_, '_>,
@@ -307,7 +302,13 @@ impl Walk<'_> {
         let transport = packet
             .transport()
             .filter(|t| matches!(t, Transport::Tcp | Transport::Udp));
-        if let (true, Some(transport)) = (settings.is_hidden(list), transport) {
+        // By default a client's own port is no failsafe port.
+        let number = match port {
+            Port::Known(port) => Some(port),
+            Port::Client if context.oracle.chosen => context.oracle.client_port().or(Some(0)),
+            Port::Client => None,
+        };
+        if let (true, Some(transport), Some(port)) = (settings.is_hidden(list), transport, number) {
             let missing = Missing::Failsafes {
                 node: self.node.name.clone(),
                 direction: list,
@@ -335,8 +336,12 @@ impl Walk<'_> {
         };
         let mut left = sources;
         for entry in &effective.entries {
+            let may_be = match port {
+                Port::Known(port) => entry.port.port == port,
+                Port::Client => true,
+            };
             let fits = Protocol::from(entry.port.transport) == packet.protocol
-                && entry.port.port == port
+                && may_be
                 && entry
                     .net
                     .is_none_or(|net| net.addr().is_ipv6() == packet.is_ipv6());
@@ -350,6 +355,11 @@ impl Walk<'_> {
                 Some(_) => continue,
             };
             if matched.is_empty() {
+                continue;
+            }
+            let number = entry.port.port;
+            let ranges = [(number, number)];
+            if port == Port::Client && !context.oracle.client_port_in(context.node, &ranges) {
                 continue;
             }
             left = left.without(&matched);

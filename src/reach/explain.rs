@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::engine::{At, End, Engine, Flow, Gate};
 use super::hops::Next;
 use super::missing::Missing;
-use super::oracle::{Outcome, explore};
+use super::oracle::Outcome;
 use super::packet::{Packet, Port};
 use super::parties::{Client, Dialled};
 use super::reply::Passing;
@@ -26,10 +26,11 @@ impl World {
     /// Explains one new connection, from the client's own egress to the server's ingress.
     ///
     /// An address that belongs to a node or a workload stands for it. A client that belongs to
-    /// none is outside the cluster: nothing polices its own end.
+    /// none is outside the cluster: nothing polices its own end. The client's port is no failsafe
+    /// port unless it is given.
     #[must_use]
     pub fn explain(&self, connection: &Connection) -> Decision {
-        explore(connection.client_port, |oracle| {
+        self.for_client(connection.client_port, connection.traffic, |oracle| {
             let mut way = Way {
                 world: self,
                 connection,
@@ -69,6 +70,18 @@ impl Outcome for Decision {
             return first;
         }
         unknown(first.steps, node, missing.clone())
+    }
+
+    fn denies(&self) -> bool {
+        self.verdict == Verdict::Deny
+    }
+
+    fn unless_chosen(self, by_choice: &Self) -> Self {
+        if self.verdict != Verdict::Deny || by_choice.verdict == Verdict::Deny {
+            return self;
+        }
+        let node = self.steps.last().map(|step| step.node.clone());
+        unknown(self.steps, &node.unwrap_or_default(), Missing::ChosenPort)
     }
 }
 

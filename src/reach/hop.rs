@@ -101,6 +101,15 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         let Some(endpoint) = self.untracked_at(at.gate) else {
             return flows;
         };
+        if at.node.is_bpf(self.oracle) {
+            // It is another program there, attached only where there is one tier of it, and
+            // tracking is eBPF mode's own.
+            let what = "how eBPF mode treats untracked policy is not certain";
+            let missing = Missing::Behaviour { what };
+            if self.oracle.choose(&at.node.name, missing, 2) == 1 {
+                return flows;
+            }
+        }
         let chain = Chain {
             purpose: Purpose::Untracked,
             direction,

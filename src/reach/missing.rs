@@ -89,6 +89,8 @@ pub enum Missing {
     },
     /// The client's own port, which a rule looks at.
     ClientPort,
+    /// Whether a client chooses a failsafe port as its own, which untracked policy lets through.
+    ChosenPort,
     /// The type or code of an ICMP packet, which a rule looks at.
     IcmpType,
     /// How kube-proxy works, or where it sends the connection.
@@ -154,6 +156,9 @@ impl fmt::Display for Missing {
                 )
             }
             Self::ClientPort => f.write_str("the client's own port is not known"),
+            Self::ChosenPort => f.write_str(
+                "untracked policy does not hold against clients that choose a failsafe port as their own",
+            ),
             Self::IcmpType => f.write_str("the type and code of the ICMP packet are not known"),
             Self::Service { address } => {
                 write!(

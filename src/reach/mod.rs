@@ -7,6 +7,7 @@
 mod addresses;
 mod bpf;
 mod chain;
+mod client_port;
 pub mod connection;
 mod distinctions;
 mod engine;

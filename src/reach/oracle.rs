@@ -20,7 +20,9 @@ pub(super) struct Oracle {
     asked: Vec<Asked>,
     known: HashMap<Missing, usize>,
     /// The ports that the client may have, as far as answers so far leave them open.
-    client_ports: Vec<(u16, u16)>,
+    client_ports: Vec<Range>,
+    /// Whether the client has chosen a port that may be a failsafe port.
+    pub chosen: bool,
     /// ICMP type and code, as far as they were chosen.
     icmp: HashMap<IcmpPart, u8>,
     /// ICMP types and codes that were answered with no.
@@ -35,10 +37,11 @@ struct Asked {
 }
 
 impl Oracle {
-    fn new(script: Vec<usize>, client_port: Option<u16>) -> Self {
+    fn new(script: Vec<usize>, client: &ClientPorts) -> Self {
         Self {
             script,
-            client_ports: vec![client_port.map_or((1, u16::MAX), |p| (p, p))],
+            client_ports: client.ranges.clone(),
+            chosen: client.chosen,
             ..Self::default()
         }
     }
@@ -163,30 +166,71 @@ fn split(ports: &[Range], ranges: &[Range]) -> (Vec<Range>, Vec<Range>) {
     (inside, outside)
 }
 
+/// The ports that a client may have.
+#[derive(Debug, Clone)]
+pub(super) struct ClientPorts {
+    ranges: Vec<Range>,
+    chosen: bool,
+}
+
+impl ClientPorts {
+    /// The one that is given, or any.
+    pub fn given(port: Option<u16>) -> Self {
+        let ranges = vec![port.map_or((1, u16::MAX), |p| (p, p))];
+        let chosen = false;
+        Self { ranges, chosen }
+    }
+
+    /// Those that are not among some.
+    pub fn without(ports: &[u16]) -> Self {
+        let ports: Vec<Range> = ports.iter().map(|p| (*p, *p)).collect();
+        let (_, ranges) = split(&[(1, u16::MAX)], &ports);
+        let chosen = false;
+        Self { ranges, chosen }
+    }
+
+    /// Those that a client may have chosen, any where none are known.
+    pub fn chosen(ports: &[u16]) -> Self {
+        let mut ranges: Vec<Range> = ports.iter().map(|p| (*p, *p)).collect();
+        if ranges.is_empty() {
+            ranges.push((1, u16::MAX));
+        }
+        let chosen = true;
+        Self { ranges, chosen }
+    }
+}
+
 /// An answer that can be put together from answers under different assumptions.
 pub(super) trait Outcome: Sized {
     /// The answer where all agree, and unproven where they do not, because `missing` is not known.
     fn merge(answers: Vec<Self>, node: &str, missing: &Missing) -> Self;
+
+    /// Whether something is denied.
+    fn denies(&self) -> bool;
+
+    /// The answer where a client may do better by its choice of a port: what is denied is unproven
+    /// as far as it is not denied by choice either.
+    fn unless_chosen(self, by_choice: &Self) -> Self;
 }
 
 /// Evaluates under every possible value of every input that is missing.
 pub(super) fn explore<O: Outcome>(
-    client_port: Option<u16>,
+    client: &ClientPorts,
     mut run: impl FnMut(&mut Oracle) -> O,
 ) -> O {
     let mut runs = 0;
-    branch(client_port, Vec::new(), &mut runs, &mut run)
+    branch(client, Vec::new(), &mut runs, &mut run)
 }
 
 fn branch<O: Outcome>(
-    client_port: Option<u16>,
+    client: &ClientPorts,
     script: Vec<usize>,
     runs: &mut usize,
     run: &mut impl FnMut(&mut Oracle) -> O,
 ) -> O {
     *runs = runs.saturating_add(1);
     let at = script.len();
-    let mut oracle = Oracle::new(script.clone(), client_port);
+    let mut oracle = Oracle::new(script.clone(), client);
     let first = run(&mut oracle);
     let Some(question) = oracle.asked.get(at).cloned() else {
         return first;
@@ -200,7 +244,7 @@ fn branch<O: Outcome>(
         }
         let mut script = script.clone();
         script.push(option);
-        answers.push(branch(client_port, script, runs, run));
+        answers.push(branch(client, script, runs, run));
     }
     O::merge(answers, &question.node, &question.missing)
 }
@@ -221,6 +265,14 @@ mod tests {
                 Self(None)
             }
         }
+
+        fn denies(&self) -> bool {
+            self.0 == Some(false)
+        }
+
+        fn unless_chosen(self, _: &Self) -> Self {
+            self
+        }
     }
 
     fn setting(name: &'static str) -> Missing {
@@ -232,18 +284,20 @@ mod tests {
 
     #[test]
     fn what_does_not_matter_is_proven_and_what_matters_is_not() {
-        let same = explore(None, |o| {
+        let same = explore(&ClientPorts::given(None), |o| {
             o.choose("n", setting("a"), 3);
             Answer(Some(true))
         });
         assert_eq!(same, Answer(Some(true)));
-        let other = explore(None, |o| Answer(Some(o.choose("n", setting("a"), 3) == 0)));
+        let other = explore(&ClientPorts::given(None), |o| {
+            Answer(Some(o.choose("n", setting("a"), 3) == 0))
+        });
         assert_eq!(other, Answer(None));
     }
 
     #[test]
     fn one_input_has_one_value_in_a_run() {
-        let answer = explore(None, |o| {
+        let answer = explore(&ClientPorts::given(None), |o| {
             let first = o.choose("n", setting("a"), 2);
             o.choose("n", setting("b"), 2);
             Answer(Some(first == o.choose("m", setting("a"), 2)))
@@ -253,13 +307,13 @@ mod tests {
 
     #[test]
     fn port_ranges_that_cover_everything_need_no_port() {
-        let answer = explore(None, |o| {
+        let answer = explore(&ClientPorts::given(None), |o| {
             let low = o.client_port_in("n", &[(1, 1023)]);
             let high = o.client_port_in("n", &[(1024, u16::MAX)]);
             Answer(Some(low != high))
         });
         assert_eq!(answer, Answer(Some(true)));
-        let known = explore(Some(179), |o| {
+        let known = explore(&ClientPorts::given(Some(179)), |o| {
             Answer(Some(o.client_port_in("n", &[(179, 179)])))
         });
         assert_eq!(known, Answer(Some(true)));
@@ -267,18 +321,20 @@ mod tests {
 
     #[test]
     fn an_icmp_packet_has_one_type() {
-        let both = explore(None, |o| {
+        let both = explore(&ClientPorts::given(None), |o| {
             let ping = o.icmp_is("n", Some(8), None) && o.icmp_is("n", Some(8), Some(0));
             Answer(Some(ping && o.icmp_is("n", Some(13), None)))
         });
         assert_eq!(both, Answer(Some(false)));
-        let open = explore(None, |o| Answer(Some(o.icmp_is("n", Some(8), Some(0)))));
+        let open = explore(&ClientPorts::given(None), |o| {
+            Answer(Some(o.icmp_is("n", Some(8), Some(0))))
+        });
         assert_eq!(open, Answer(None));
     }
 
     #[test]
     fn too_many_inputs_prove_nothing() {
-        let answer = explore(None, |o| {
+        let answer = explore(&ClientPorts::given(None), |o| {
             for number in 1..60 {
                 let node = format!("n{number}");
                 o.choose("n", Missing::ArrivalInterface { node }, 2);

@@ -9,7 +9,7 @@ use super::addresses::Addresses;
 use super::connection::Traffic;
 use super::engine::{At, Engine, Flow, Gate};
 use super::missing::Missing;
-use super::oracle::{Oracle, Outcome, explore};
+use super::oracle::{Oracle, Outcome};
 use super::packet::{Context, Packet};
 use super::reply::Passing;
 use super::rule::Rule;
@@ -89,8 +89,9 @@ impl World {
     /// Who is let in at a place.
     #[must_use]
     pub fn reachability(&self, place: &Place, traffic: impl Into<Traffic>) -> Reachability {
-        let packet = Packet::request(place.address, traffic.into());
-        explore(None, |oracle| self.cut(place, packet, oracle))
+        let traffic = traffic.into();
+        let packet = Packet::request(place.address, traffic);
+        self.for_anybody(traffic, |oracle| self.cut(place, packet, oracle))
     }
 
     /// Who is let in at many places. Places that cannot differ are worked out once: those with
@@ -145,8 +146,9 @@ impl World {
         source: IpAddr,
         traffic: impl Into<Traffic>,
     ) -> Decision {
-        let packet = Packet::request(place.address, traffic.into());
-        explore(None, |oracle| {
+        let traffic = traffic.into();
+        let packet = Packet::request(place.address, traffic);
+        self.for_anybody(traffic, |oracle| {
             let mut engine = Engine {
                 world: self,
                 oracle,
@@ -455,6 +457,33 @@ impl Outcome for Reachability {
                 sources: left,
                 verdict: Verdict::Unproven,
                 reason: Reason::Missing(missing.clone()),
+            });
+        }
+        Self { pieces }
+    }
+    fn denies(&self) -> bool {
+        let mut pieces = self.pieces.iter();
+        pieces.any(|piece| piece.verdict == Verdict::Deny)
+    }
+
+    fn unless_chosen(self, by_choice: &Self) -> Self {
+        let denied = by_choice.with(Verdict::Deny);
+        let mut open = Addresses::none();
+        let mut pieces = Vec::new();
+        for mut piece in self.pieces {
+            if piece.verdict == Verdict::Deny {
+                open = open.union(&piece.sources.difference(&denied));
+                piece.sources = piece.sources.intersection(&denied);
+            }
+            if !piece.sources.is_empty() {
+                pieces.push(piece);
+            }
+        }
+        if !open.is_empty() {
+            pieces.push(Piece {
+                sources: open,
+                verdict: Verdict::Unproven,
+                reason: Reason::Missing(Missing::ChosenPort),
             });
         }
         Self { pieces }

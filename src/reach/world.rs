@@ -251,6 +251,10 @@ impl World {
         Some(Owner::Workload(&workload.id))
     }
 
+    pub(super) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
     pub(super) fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(name)
     }

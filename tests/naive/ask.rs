@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use calicoctl_protect::calico::PolicyType::{Egress, Ingress};
+use calicoctl_protect::calico::felix::Direction;
 use calicoctl_protect::reach::{Decision, Effect, Missing, Purpose, Reason, Step, Verdict};
 
 use super::Naive;
@@ -63,18 +64,26 @@ impl Naive {
         unknown(missing)
     }
 
-    /// Answers twice where it is not certain whether eBPF mode polices UDP on loopback.
+    /// Answers several times where it is not certain whether eBPF mode polices UDP on loopback, and
+    /// what it makes of untracked policy.
     fn either_way(&self, answer: impl Fn(&Self) -> Decision) -> Decision {
         if self.bpf_nodes.is_empty() {
             return answer(self);
         }
-        let other = Self {
-            udp_on_loopback: !self.udp_on_loopback,
-            ..self.clone()
-        };
-        let decision = answer(self);
-        if answer(&other).verdict == decision.verdict {
-            return decision;
+        let first = answer(self);
+        let others = [(true, false), (false, true), (false, false)];
+        let differs = others
+            .into_iter()
+            .any(|(udp_on_loopback, untracked_in_bpf)| {
+                let other = Self {
+                    udp_on_loopback,
+                    untracked_in_bpf,
+                    ..self.clone()
+                };
+                answer(&other).verdict != first.verdict
+            });
+        if !differs {
+            return first;
         }
         unknown(vec![Missing::Behaviour { what: "" }])
     }
@@ -84,7 +93,7 @@ impl Naive {
             Ok(found) => found,
             Err(missing) => return unknown(vec![missing]),
         };
-        self.tried(&start, packet)
+        self.tried(&start, packet, false)
     }
 
     /// Answers for one source at an interface of a node: the server's side alone.
@@ -95,20 +104,32 @@ impl Naive {
         query: &Query,
     ) -> Decision {
         let start = Start::Outside(node.to_owned(), interface.to_owned());
-        self.either_way(|naive| naive.tried(&start, packet(source, destination, query)))
+        self.either_way(|naive| naive.tried(&start, packet(source, destination, query), true))
     }
 
     /// Walks with each value that a client may have where the question does not say.
-    fn tried(&self, start: &Start, packet: Packet) -> Decision {
-        let mut packets = vec![packet];
-        let mut missing = None;
+    fn tried(&self, start: &Start, packet: Packet, anybody: bool) -> Decision {
         if packet.port.is_some() && packet.source_port.is_none() {
-            missing = Some(Missing::ClientPort);
-            packets = self.each_client_port(packet);
-        } else if [1, 58].contains(&packet.protocol) && packet.icmp.is_none() {
-            missing = Some(Missing::IcmpType);
-            packets = self.each_icmp(packet);
+            let (usual, chosen) = self.each_client_port(packet);
+            let first = self.agreed(start, usual, Missing::ClientPort);
+            if !anybody || first.verdict != Verdict::Deny || chosen.is_empty() {
+                return first;
+            }
+            // Where anybody may come, what is denied has to be denied whatever port they choose.
+            return match self.agreed(start, chosen, Missing::ChosenPort).verdict {
+                Verdict::Deny => first,
+                _ => unknown(vec![Missing::ChosenPort]),
+            };
         }
+        let packets = match packet.protocol {
+            1 | 58 if packet.icmp.is_none() => self.each_icmp(packet),
+            _ => vec![packet],
+        };
+        self.agreed(start, packets, Missing::IcmpType)
+    }
+
+    /// What all of several packets come to.
+    fn agreed(&self, start: &Start, packets: Vec<Packet>, missing: Missing) -> Decision {
         let (mut decisions, mut matter) = (Vec::new(), Vec::new());
         for packet in packets {
             let (decision, lists) = self.guess(start, packet);
@@ -117,7 +138,7 @@ impl Naive {
         }
         let first = decisions.remove(0);
         if decisions.iter().any(|d| d.verdict != first.verdict) {
-            matter.extend(missing);
+            matter.push(missing);
         }
         match matter.is_empty() {
             true => first,
@@ -156,7 +177,9 @@ impl Naive {
         })
     }
 
-    fn each_client_port(&self, packet: Packet) -> Vec<Packet> {
+    /// With every port that a client may have: the usual ones, and those that untracked policy
+    /// lets through as failsafe ports, which a client may choose.
+    fn each_client_port(&self, packet: Packet) -> (Vec<Packet>, Vec<Packet>) {
         // Rules see the port where a request comes from, untracked ones also where a reply goes.
         let mut ports: Vec<u16> = self
             .rules()
@@ -166,15 +189,38 @@ impl Naive {
                     .flat_map(|r| r.ports(&self.objects.sets)),
             )
             .collect();
-        ports.sort_unstable();
-        ports.dedup();
+        let mut chosen = Vec::new();
+        let policies = self.tiers.iter().flat_map(|t| &t.policies);
+        if policies.into_iter().any(|p| p.is_for(Purpose::Untracked))
+            && [6, 17].contains(&packet.protocol)
+        {
+            let mut hidden = false;
+            for node in &self.wires.nodes {
+                for list in [Direction::Inbound, Direction::Outbound] {
+                    let found = self.felix.failsafes(&node.name, list);
+                    hidden |= found.hidden;
+                    chosen.extend(found.entries.iter().map(|f| f.port.port));
+                }
+            }
+            ports.retain(|p| !chosen.contains(p));
+            if chosen.is_empty() && hidden {
+                chosen.extend([SOME_CLIENT_PORT].iter().chain(&ports));
+            }
+        }
         ports.insert(0, SOME_CLIENT_PORT);
-        let with = |port| Packet {
-            source_port: Some(port),
-            guessed: true,
-            ..packet
+        let with = |mut ports: Vec<u16>, guessed| -> Vec<Packet> {
+            let first = ports.first().copied();
+            ports.sort_unstable();
+            ports.dedup();
+            ports.sort_by_key(|p| Some(*p) != first);
+            let with = |port| Packet {
+                source_port: Some(port),
+                guessed,
+                ..packet
+            };
+            ports.into_iter().map(with).collect()
         };
-        ports.into_iter().map(with).collect()
+        (with(ports, true), with(chosen, false))
     }
 
     fn each_icmp(&self, packet: Packet) -> Vec<Packet> {

@@ -37,6 +37,8 @@ pub struct Naive {
     stopped_nodes: Vec<String>,
     /// Whether eBPF mode polices UDP on the loopback interface, which is not certain.
     udp_on_loopback: bool,
+    /// Whether eBPF mode takes untracked policy as the other modes do, which is not certain.
+    untracked_in_bpf: bool,
 }
 
 /// The version of Calico that a case states, or the newest.
@@ -67,6 +69,7 @@ impl Naive {
             felix,
             version,
             udp_on_loopback: true,
+            untracked_in_bpf: true,
         }
     }
 }

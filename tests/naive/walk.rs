@@ -182,6 +182,9 @@ impl<'a> Walk<'a> {
         let Some(host) = naive.specific(node, interface, packet) else {
             return Ok(false);
         };
+        if naive.bpf(&node.name) && !naive.untracked_in_bpf {
+            return Ok(false);
+        }
         if !naive.has_policy(&host.endpoint, Purpose::Untracked) {
             return Ok(false);
         }
@@ -440,7 +443,7 @@ impl<'a> Walk<'a> {
             return self.note(node, arrived_on, accepts, Reason::NotPolicedInterface);
         }
         if naive.exempts_neighbours(node, packet) {
-            return self.note(node, arrived_on, true, Reason::NeighbourDiscovery);
+            return self.note(node, arrived_on, accepts, Reason::NeighbourDiscovery);
         }
         if let Some(host) = naive.objects.governor(node, arrived_on) {
             let chain = (Ingress, Purpose::Normal);
