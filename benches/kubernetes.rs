@@ -17,6 +17,7 @@ mod double;
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind};
@@ -307,7 +308,10 @@ async fn ours(kubeconfig: &Path, value: &str) {
     let rehearsed = rate(started.elapsed());
     let started = Instant::now();
     let mut done = 0;
-    store.write(&batch, &mut |_| done += 1).await.unwrap();
+    store
+        .write(&batch, &AtomicBool::new(false), &mut |_| done += 1)
+        .await
+        .unwrap();
     assert_eq!(done, ENDPOINTS);
     println!("{} {} {rehearsed}", rate(started.elapsed()), peak());
 }

@@ -14,6 +14,7 @@ mod support;
 
 use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use calicoctl_protect::calico::edit::diff;
@@ -118,7 +119,7 @@ fn run(name: &str, layout: Layout, edit: bool) {
     let start = Instant::now();
     let mut done = 0;
     runtime
-        .block_on(store.write(&batch, &mut |_| done += 1))
+        .block_on(store.write(&batch, &AtomicBool::new(false), &mut |_| done += 1))
         .unwrap();
     let written = start.elapsed();
     assert_eq!(done, batch.len());

@@ -8,7 +8,9 @@
 )]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
+use calicoctl_protect::apply::{Folder, Record, State, record};
 use calicoctl_protect::calico::edit::apply;
 use calicoctl_protect::calico::{
     Datastore, DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored,
@@ -19,6 +21,8 @@ use calicoctl_protect::cli::exit::Exit;
 use calicoctl_protect::cli::ui::{Color, Ui};
 use calicoctl_protect::cli::write::{Order, conclude, prepare};
 use calicoctl_protect::plan::Course;
+use calicoctl_protect::plan::rebase::Precedence;
+use calicoctl_protect::plan::replay::{Direction, replay};
 use calicoctl_protect::plan::saved::Waivers;
 use calicoctl_protect::plugin::called::Called;
 use calicoctl_protect::recipe::failsafes::{Failsafes, PortChoice, prune};
@@ -146,6 +150,7 @@ impl Store for Shared {
     async fn write(
         &mut self,
         batch: &[Write],
+        _: &AtomicBool,
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
         for (index, write) in batch.iter().enumerate() {
@@ -214,6 +219,11 @@ fn pruning() -> Order {
 }
 
 fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
+    recorded(order, store).0
+}
+
+/// What came of an order, and the runs of the journal.
+fn recorded(order: &Order, store: &mut Shared) -> (Result<Exit, CliError>, Vec<Record>) {
     let ui = Ui::new(Color::Never, true, Called::Bare);
     let running = Running {
         dry_run: false,
@@ -235,7 +245,7 @@ fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
         quiet: true,
         allow_version_mismatch: false,
     };
-    tokio::runtime::Builder::new_current_thread()
+    let end = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap()
@@ -243,7 +253,110 @@ fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
             let prepared = prepare(order, store, ui).await?;
             let waivers = Waivers::default();
             conclude(order, prepared, &waivers, &running, &global, store, ui).await
-        })
+        });
+    let folders = Folder::all(state.path());
+    (end, folders.iter().flat_map(record::all).collect())
+}
+
+/// Somebody rewrites a label of an endpoint.
+fn rewritten(name: &'static str) -> impl Fn(&mut Objects) + 'static {
+    move |objects| {
+        let (labels, to) = ("/metadata/labels", Some(json!("rewritten")));
+        set(objects, Kind::HostEndpoint, name, labels, "theirs", to);
+    }
+}
+
+/// What a store holds, without revisions.
+fn contents(store: &Shared) -> BTreeMap<ObjectId, Value> {
+    let objects = store.objects.iter();
+    objects
+        .map(|(id, (value, _))| (id.clone(), value.clone()))
+        .collect()
+}
+
+/// Takes a run back by what its journal says.
+fn taken_back(record: &Record, store: &mut Shared) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let now = runtime.block_on(store.read(&Wanted::everything())).unwrap();
+    let (steps, order) = (&record.header.steps, record.back());
+    let back = replay(steps, &order, &now, Direction::Back, Precedence::Theirs, "");
+    assert_eq!(back.overlaps, []);
+    for change in &back.plan.changes {
+        store.write_one(&change.write()).unwrap();
+    }
+}
+
+#[test]
+fn a_run_that_was_planned_anew_on_its_way_is_one_run_and_taken_back_as_one() {
+    let mut store = cluster().before_write(1, rewritten("m2-eth0"));
+    let (end, runs) = recorded(&granting(), &mut store);
+    assert_eq!(end, Ok(Exit::Ok));
+    let [run] = runs.as_slice() else {
+        panic!("{runs:#?}")
+    };
+    assert_eq!(run.state(), State::Done);
+    assert!(run.was_replanned());
+    // Each endpoint once, the second as it was planned anew; nothing of the first plan is left over.
+    assert_eq!(run.onward(), [0, 2]);
+    assert_eq!((&run.done, &run.read), (&[0, 2].into(), &[0, 2].into()));
+    assert_eq!(run.intended, [0, 2].into());
+    taken_back(run, &mut store);
+    let mut start = cluster();
+    rewritten("m2-eth0")(&mut start.objects);
+    assert_eq!(contents(&store), contents(&start));
+}
+
+#[test]
+fn a_run_that_met_a_conflict_before_it_wrote_anything_is_one_run_too() {
+    let mut store = cluster().before_write(0, rewritten("m1-eth0"));
+    let (end, runs) = recorded(&granting(), &mut store);
+    assert_eq!(end, Ok(Exit::Ok));
+    let [run] = runs.as_slice() else {
+        panic!("{runs:#?}")
+    };
+    assert_eq!((run.state(), run.done.len()), (State::Done, 2));
+}
+
+#[test]
+fn a_run_whose_rest_another_writer_has_done_is_at_its_end() {
+    let mut store = cluster().before_write(1, |objects| {
+        let (labels, key) = ("/metadata/labels", "allowed-etcd-client");
+        let to = Some(json!("true"));
+        set(objects, Kind::HostEndpoint, "m2-eth0", labels, key, to);
+    });
+    let (end, runs) = recorded(&granting(), &mut store);
+    assert_eq!(end, Ok(Exit::Ok));
+    let [run] = runs.as_slice() else {
+        panic!("{runs:#?}")
+    };
+    assert_eq!(run.state(), State::Done);
+    taken_back(run, &mut store);
+    // There is no telling by whose hand the second one got its label.
+    assert_eq!(contents(&store), contents(&cluster()));
+}
+
+#[test]
+fn a_run_that_must_not_go_on_can_be_resumed_or_taken_back_by_its_id() {
+    let mut store = cluster().before_write(1, |objects| {
+        let to = Some(json!("eth7"));
+        set(
+            objects,
+            Kind::HostEndpoint,
+            "m2-eth0",
+            "/spec",
+            "interfaceName",
+            to,
+        );
+        objects.retain(|id, _| id.name != "m1-eth0");
+    });
+    let (end, runs) = recorded(&granting(), &mut store);
+    assert_eq!(end.unwrap_err().exit, Exit::Partly);
+    let [run] = runs.as_slice() else {
+        panic!("{runs:#?}")
+    };
+    assert_eq!((run.state(), run.back()), (State::Partly, vec![1, 0]));
 }
 
 fn label(object: &Value, key: &str) -> Option<String> {

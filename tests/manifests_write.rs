@@ -6,6 +6,7 @@ mod manifests_support;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind, Object, ObjectId};
 use calicoctl_protect::store::manifests::Manifests;
@@ -426,4 +427,39 @@ fn files_of_every_kind_change_as_their_authors_would_change_them() {
     }
     write(&mut store, &back).unwrap();
     assert!(bytes(folder.path()) == bytes(&data.join("before")));
+}
+
+#[test]
+fn who_is_asked_to_stop_writes_no_further_file() {
+    let names: Vec<String> = (0..40).map(|n| format!("s{n:02}")).collect();
+    let texts: Vec<(String, String)> = names
+        .iter()
+        .map(|n| (format!("{n}.yaml"), set(n)))
+        .collect();
+    let texts: Vec<(&str, &str)> = texts
+        .iter()
+        .map(|(n, t)| (n.as_str(), t.as_str()))
+        .collect();
+    let folder = folder(&texts);
+    let before = bytes(folder.path());
+    let (mut store, snapshot) = read(folder.path());
+    let labelled = |name: &String| {
+        update(
+            &snapshot,
+            &gns(name),
+            label(&snapshot, &gns(name), "k", "v"),
+        )
+    };
+    let batch: Vec<_> = names.iter().map(labelled).collect();
+    let (stop, mut done) = (AtomicBool::new(false), Vec::new());
+    let result = run(store.write(&batch, &stop, &mut |index| {
+        done.push(index);
+        stop.store(true, Ordering::Relaxed);
+    }));
+    assert_eq!(result, Ok(()));
+    let after = bytes(folder.path());
+    assert_eq!(after.len(), before.len(), "hidden files are left");
+    let changed = (0..names.len()).filter(|n| before[*n] != after[*n]);
+    assert_eq!(done, changed.collect::<Vec<_>>());
+    assert!((1..names.len()).contains(&done.len()), "{done:?}");
 }

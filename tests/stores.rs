@@ -11,6 +11,8 @@
 mod double;
 mod etcd_server;
 
+#[path = "stores/bystanders.rs"]
+mod bystanders;
 #[path = "stores/cluster.rs"]
 mod cluster;
 #[path = "stores/failsafes.rs"]

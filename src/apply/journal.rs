@@ -1,7 +1,8 @@
 //! The journal of a run: what it is about to do, brought to disk before it is done.
 //!
 //! A file of JSON lines. The first is the [`Header`], which holds all that an undo or a resume needs
-//! to know; each further one is an [`Entry`].
+//! to know; each further one is an [`Entry`]. Where another writer came in between and the rest was
+//! planned anew, its changes stand in an entry of their own, before they are intended.
 //!
 //! When lines are brought to disk (`fsync`): the header and the intentions of a stage before the
 //! first write of that stage, so that whatever can have been written is known to have been
@@ -51,6 +52,10 @@ pub struct Header {
     pub confirm_within: Option<u64>,
     /// The risks that were taken, by the word of who began the run.
     pub waivers: Waivers,
+    /// Needed flows that did not come about before the run, or could not be decided: taking it
+    /// back may leave them so again.
+    #[serde(default, skip_serializing_if = "Waivers::is_empty")]
+    pub before: Waivers,
     /// How many needed flows were proved to be kept.
     pub kept: usize,
     /// The changes in the order of writing, without what is not needed to show them or to take
@@ -86,6 +91,17 @@ pub enum Entry {
         at: Timestamp,
         /// Who.
         by: Actor,
+    },
+    /// Another writer came in between, and what was left to do was planned anew.
+    Replanned {
+        /// When.
+        at: Timestamp,
+        /// Steps that were intended and came to nothing.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        dropped: Vec<usize>,
+        /// The changes that are left to do. Their numbers go on where those so far end.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<Change>,
     },
     /// Everything has been written; it will be taken back unless somebody says to keep it.
     Awaiting {

@@ -26,7 +26,7 @@ pub enum Outcome {
     Done,
     /// Nothing has been written.
     Failed(StoreError),
-    /// Some changes have been written and some have not.
+    /// Some changes have been written and some have not; none, where it was asked to stop early.
     Partly {
         /// Which changes of the plan have been written, in order.
         done: Vec<usize>,
@@ -46,15 +46,14 @@ pub async fn preflight(plan: &Plan, store: &mut impl Store) -> Result<(), StoreE
 }
 
 /// Writes a plan batch by batch. `steps` are the numbers by which the journal knows the changes.
-/// Nothing of a batch is written before the journal says on disk that it is going to be. `stop` is
-/// looked at between batches; `progress` hears of every change that has been written.
+/// Nothing of a batch is written before the journal says on disk that it is going to be. Once `stop`
+/// is raised, only what is under way comes to its end.
 pub async fn run(
     plan: &Plan,
     steps: &[usize],
     store: &mut impl Store,
     journal: &mut Journal,
     stop: &AtomicBool,
-    mut progress: impl FnMut(usize),
 ) -> Outcome {
     let mut done = Vec::new();
     let mut first = 0;
@@ -71,9 +70,8 @@ pub async fn run(
                     if let Some(step) = numbers.get(index) {
                         journal.done(*step);
                     }
-                    progress(done.len());
                 };
-                store.write(&writes, &mut tell).await
+                store.write(&writes, stop, &mut tell).await
             }
             Err(error) => Err(error),
         };
@@ -89,6 +87,9 @@ pub async fn run(
             };
         }
         first += batch.len();
+        if done.len() < first {
+            return Outcome::Partly { done, error: None };
+        }
     }
     Outcome::Done
 }

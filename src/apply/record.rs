@@ -7,6 +7,7 @@ use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom};
 use super::folder::{Folder, cannot};
 use super::id::RunId;
 use super::journal::{End, Entry, FORMAT_VERSION, Header};
+use crate::plan::Change;
 use crate::store::{Keepsake, StoreError, StoreErrorKind};
 
 /// How a run stands.
@@ -41,8 +42,10 @@ impl State {
 /// What is known of a run.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// What it is about.
+    /// What it is about. Behind its steps stand those that were planned anew.
     pub header: Header,
+    /// The numbers of the first steps of what was planned anew.
+    plans: Vec<usize>,
     /// Steps that may have been written.
     pub intended: BTreeSet<usize>,
     /// Steps that are known to have been written.
@@ -110,6 +113,7 @@ impl Record {
         let header = serde_json::from_slice(&line).map_err(|e| e.to_string())?;
         let mut record = Self {
             header,
+            plans: Vec::new(),
             intended: BTreeSet::new(),
             done: BTreeSet::new(),
             read: BTreeSet::new(),
@@ -146,6 +150,15 @@ impl Record {
                 self.read.insert(step);
             }
             Entry::Keepsake(keepsake) => self.keepsakes.push(keepsake),
+            Entry::Replanned { at, dropped, steps } => {
+                for step in &dropped {
+                    self.intended.remove(step);
+                }
+                self.plans.push(self.header.steps.len());
+                self.header.steps.extend(steps);
+                let steps = Vec::new();
+                self.events.push(Entry::Replanned { at, dropped, steps });
+            }
             event => self.events.push(event),
         }
     }
@@ -154,6 +167,61 @@ impl Record {
     #[must_use]
     pub fn id(&self) -> RunId {
         self.header.id
+    }
+
+    /// Whether another writer came in between, and the rest was planned anew.
+    #[must_use]
+    pub fn was_replanned(&self) -> bool {
+        !self.plans.is_empty()
+    }
+
+    /// The steps that lead to the end of the run, in the order of writing: what has been written,
+    /// and all of the latest plan.
+    #[must_use]
+    pub fn onward(&self) -> Vec<usize> {
+        let latest = self.plans.last().copied().unwrap_or(0);
+        let rest = latest..self.header.steps.len();
+        self.in_order(self.done.iter().copied().chain(rest).collect())
+    }
+
+    /// The changes that make up the run: those of [`Record::onward`].
+    #[must_use]
+    pub fn changes(&self) -> Vec<Change> {
+        let steps = &self.header.steps;
+        let numbers = self.onward().into_iter();
+        numbers
+            .filter_map(|number| steps.get(number).cloned())
+            .collect()
+    }
+
+    /// The steps that may be in effect, in the order in which they are to be taken back.
+    #[must_use]
+    pub fn back(&self) -> Vec<usize> {
+        let mut steps = self.in_order(self.intended.clone());
+        steps.reverse();
+        steps
+    }
+
+    /// Steps in the safe order. Each plan is in that order by itself; what was planned anew may
+    /// have gone back to an earlier stage.
+    fn in_order(&self, numbers: BTreeSet<usize>) -> Vec<usize> {
+        let mut numbers: Vec<usize> = numbers.into_iter().collect();
+        let steps = &self.header.steps;
+        let mut ends: Vec<usize> = self.plans.clone();
+        ends.push(steps.len());
+        let mut first = 0;
+        let backward = ends.into_iter().any(|end| {
+            let plan = steps.get(first..end).unwrap_or_default();
+            first = end;
+            plan.first().map(|step| step.stage) > plan.last().map(|step| step.stage)
+        });
+        let stage = |number: &usize| steps.get(*number).map(|step| step.stage);
+        if backward {
+            numbers.sort_by_key(|number| std::cmp::Reverse(stage(number)));
+        } else {
+            numbers.sort_by_key(stage);
+        }
+        numbers
     }
 
     /// How the run stands.
@@ -169,7 +237,7 @@ impl Record {
         }
         let end = self.events.iter().rev().find_map(|event| match event {
             Entry::Ended { how, .. } => Some(Some(*how)),
-            Entry::Resumed { .. } => Some(None),
+            Entry::Resumed { .. } | Entry::Replanned { .. } => Some(None),
             _ => None,
         });
         let awaited = |event: &Entry| matches!(event, Entry::Awaiting { .. });

@@ -56,6 +56,7 @@ fn mk_header(steps: usize) -> Header {
             allow_lockout: vec!["a:b".into()],
             accept_unproven: Vec::new(),
         },
+        before: Waivers::default(),
         kept: 3,
         steps: (0..steps).map(|n| mk_change(&format!("h{n}"))).collect(),
     }
@@ -73,7 +74,8 @@ fn mk_home() -> Home {
     Home { root, folder }
 }
 
-/// The journal of a run of four steps in two stages that was resumed and taken back.
+/// The journal of a run of four steps in two stages whose last one came to nothing and was planned
+/// anew as two, and that was resumed and taken back.
 fn mk_journal(home: &Home) -> RunId {
     let mut journal = Journal::begin(&home.folder, mk_header(4)).unwrap();
     let keepsake = Keepsake(serde_json::json!({"file": "a.yaml"}));
@@ -84,10 +86,15 @@ fn mk_journal(home: &Home) -> RunId {
     journal.done(2);
     journal.end(End::Partly, Some("disk full".into())).unwrap();
     let at = Timestamp::UNIX_EPOCH;
+    let (dropped, steps) = (vec![3], vec![mk_change("h3"), mk_change("h4")]);
+    let again = Entry::Replanned { at, dropped, steps };
+    journal.note(&again).unwrap();
+    journal.intend(&[4, 5], Vec::new()).unwrap();
+    journal.done(4);
     let by = mk_actor();
     journal.note(&Entry::Resumed { at, by }).unwrap();
-    journal.done(3);
-    journal.read_back(3);
+    journal.done(5);
+    journal.read_back(5);
     journal.end(End::Done, None).unwrap();
     let by = "6gw8r0".parse().unwrap();
     journal.note(&Entry::Undone { at, by }).unwrap();
@@ -99,11 +106,14 @@ fn what_is_read_is_what_was_written() {
     let home = mk_home();
     let id = mk_journal(&home);
     let record = Record::read(&home.folder, id).unwrap();
-    let header = Header { id, ..mk_header(4) };
+    let mut header = Header { id, ..mk_header(4) };
+    header.steps.extend([mk_change("h3"), mk_change("h4")]);
     assert_eq!(record.header, header);
-    assert_eq!(record.intended, (0..4).collect());
-    assert_eq!(record.done, (0..4).collect());
-    assert_eq!(record.read, [3].into());
+    assert_eq!(record.intended, [0, 1, 2, 4, 5].into());
+    assert_eq!(record.done, [0, 1, 2, 4, 5].into());
+    assert_eq!(record.read, [5].into());
+    assert_eq!(record.onward(), [0, 1, 2, 4, 5]);
+    assert_eq!(record.back(), [5, 4, 2, 1, 0]);
     assert_eq!(record.keepsakes.len(), 1);
     assert_eq!(record.state(), State::Undone);
     assert_eq!(record.why(), None);
@@ -128,7 +138,13 @@ fn a_journal_that_is_cut_anywhere_is_understood_up_to_the_cut() {
         }
         let record = record.unwrap();
         assert!(record.length <= cut as u64 && bytes[record.length as usize - 1] == b'\n');
-        assert!(record.intended.is_subset(&whole.intended));
+        // A step that came to nothing is taken for one that may be in effect until that is told.
+        let mut intended = record.intended.clone();
+        intended.remove(&3);
+        assert!(intended.is_subset(&whole.intended), "cut at {cut}");
+        let known = record.header.steps.len();
+        assert!(record.back().iter().all(|n| *n < known), "cut at {cut}");
+        assert!(record.onward().iter().all(|n| *n < known), "cut at {cut}");
         assert!(record.done.is_subset(&record.intended), "cut at {cut}");
         assert!(whole.events.starts_with(&record.events), "cut at {cut}");
     }
@@ -149,9 +165,10 @@ fn states_follow_from_what_happened() {
     assert_eq!(state(2), State::Nothing, "a keepsake is no intention");
     assert_eq!(state(3), State::Partly);
     assert_eq!(state(9), State::Partly);
-    assert_eq!(state(11), State::Partly, "resumed, and not at its end");
-    assert_eq!(state(14), State::Done);
-    assert_eq!(state(15), State::Undone);
+    assert_eq!(state(11), State::Partly, "planned anew");
+    assert_eq!(state(15), State::Partly, "resumed, and not at its end");
+    assert_eq!(state(18), State::Done);
+    assert_eq!(state(19), State::Undone);
     let mut windowed = mk_header(1);
     windowed.confirm_within = Some(300);
     let mut journal = Journal::begin(&home.folder, windowed).unwrap();
@@ -186,6 +203,57 @@ fn a_torn_line_is_taken_away_before_the_journal_goes_on() {
     let record = Record::read(&home.folder, id).unwrap();
     assert_eq!(record.state(), State::Undone);
     assert_eq!(record.length, fs::metadata(path).unwrap().len());
+}
+
+#[test]
+fn what_was_planned_anew_is_gone_through_in_the_safe_order() {
+    let home = mk_home();
+    let staged = |name: &str, stage| Change {
+        stage,
+        ..mk_change(name)
+    };
+    for backward in [false, true] {
+        let mut plan = vec![
+            staged("a", Stage::Clients),
+            staged("b", Stage::ProtectedLabels),
+        ];
+        let mut anew = vec![
+            staged("c", Stage::Clients),
+            staged("b", Stage::ProtectedLabels),
+        ];
+        if backward {
+            plan.reverse();
+            anew.reverse();
+        }
+        // Forward: a, c, b. Backward: b (written), b (again), c.
+        let wanted = [0, 2, 3];
+        let header = Header {
+            steps: plan,
+            ..mk_header(0)
+        };
+        let mut journal = Journal::begin(&home.folder, header).unwrap();
+        journal.intend(&[0], Vec::new()).unwrap();
+        journal.done(0);
+        journal.intend(&[1], Vec::new()).unwrap();
+        let (at, dropped) = (Timestamp::UNIX_EPOCH, vec![1]);
+        let again = Entry::Replanned {
+            at,
+            dropped,
+            steps: anew,
+        };
+        journal.note(&again).unwrap();
+        journal.intend(&[2], Vec::new()).unwrap();
+        let record = Record::read(&home.folder, journal.id()).unwrap();
+        assert_eq!(record.onward(), wanted, "backward: {backward}");
+        let stages: Vec<Stage> = record.changes().iter().map(|c| c.stage).collect();
+        let ordered = if backward {
+            stages.is_sorted_by_key(|stage| std::cmp::Reverse(*stage))
+        } else {
+            stages.is_sorted()
+        };
+        assert!(ordered, "backward: {backward}: {stages:?}");
+        assert_eq!(record.back().len(), 2);
+    }
 }
 
 #[test]

@@ -250,7 +250,7 @@ pub async fn take_back(
     store.recall(&record.keepsakes);
     let replay = replay(
         &record.header.steps,
-        &record.intended,
+        &record.back(),
         &snapshot,
         Direction::Back,
         Precedence::Theirs,
@@ -263,7 +263,7 @@ pub async fn take_back(
         ));
     }
     let prepared = Prepared::new(snapshot, SystemTime::now(), wanted, replay.plan);
-    let waivers = Waivers::default();
+    let waivers = undo::as_before(Waivers::default(), &record, &prepared, ui);
     write::refuse(&prepared, &waivers).map_err(still)?;
     let run = Run {
         prepared: &prepared,

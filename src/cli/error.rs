@@ -1,6 +1,7 @@
 //! What the user reads when something is wrong. Every room's errors come together here.
 
 use super::exit::Exit;
+use crate::apply::RunId;
 use crate::calico::names::ServerNameError;
 use crate::calico::net::NetError;
 use crate::calico::port::PortError;
@@ -22,6 +23,8 @@ pub struct CliError {
     pub hint: Option<String>,
     /// Whether another writer came in between: reading and planning again may help.
     pub conflict: bool,
+    /// The run that came to no end by it, where its journal can be gone on with.
+    pub run: Option<RunId>,
 }
 
 impl CliError {
@@ -33,6 +36,7 @@ impl CliError {
             detail: Vec::new(),
             hint: None,
             conflict: false,
+            run: None,
         }
     }
 
@@ -94,6 +98,7 @@ impl From<StoreError> for CliError {
             detail: error.detail,
             hint: error.hint,
             conflict: error.kind == StoreErrorKind::Conflict,
+            run: None,
         }
     }
 }
@@ -110,6 +115,7 @@ impl From<RecipeError> for CliError {
             detail: error.detail,
             hint: error.hint,
             conflict: false,
+            run: None,
         }
     }
 }

@@ -12,11 +12,12 @@ use super::ui::Ui;
 use super::write::Prepared;
 use super::{confirm, read_back};
 use crate::apply::{self, End, Entry, Header, Journal, Outcome, Record, RunId, journal};
-use crate::plan::Plan;
+use crate::calico::Snapshot;
 use crate::plan::proof::Fate;
 use crate::plan::rebase::Precedence;
 use crate::plan::replay::{Direction, replay};
 use crate::plan::saved::Waivers;
+use crate::plan::{Change, Plan};
 use crate::store::{Store, StoreError, StoreErrorKind};
 
 /// What is written, and on whose word.
@@ -48,6 +49,20 @@ impl<'a> Run<'a> {
     }
 }
 
+impl Run<'_> {
+    /// What came in the way, of a run of which something may be written already.
+    fn half(&self, error: CliError) -> CliError {
+        let Some(id) = self.task.begun() else {
+            return error;
+        };
+        CliError {
+            exit: Exit::Partly,
+            run: Some(id),
+            ..error.hint(next(id))
+        }
+    }
+}
+
 /// What a run is to the journal.
 pub enum Task {
     /// A run of its own.
@@ -56,6 +71,29 @@ pub enum Task {
     Undo(RunId),
     /// The rest of a run that stopped half-way; the steps of it that the changes are.
     Resume(Box<Record>, Vec<usize>),
+    /// What is left of a run after another writer came in between, planned anew.
+    Rest {
+        /// The run.
+        run: RunId,
+        /// Whether something of it may be written.
+        written: bool,
+    },
+}
+
+impl Task {
+    /// The run of which something may be written already.
+    fn begun(&self) -> Option<RunId> {
+        match self {
+            Self::Resume(record, _) => Some(record.id()),
+            Self::Rest { run, written: true } => Some(*run),
+            Self::New | Self::Undo(_) | Self::Rest { .. } => None,
+        }
+    }
+
+    /// Whether something of the run may be written already.
+    fn goes_on(&self) -> bool {
+        self.begun().is_some()
+    }
 }
 
 /// Writes a plan, and stays until it is kept where a word for that was asked for.
@@ -70,47 +108,85 @@ pub async fn execute(
     ui: Ui,
 ) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen();
-    let (mut journal, result) = write(run, session, store, &interrupt).await?;
-    let Some(window) = run.confirm_within else {
-        return match result {
-            Ok(()) => {
-                let plan = &run.prepared.plan;
-                journal.end(End::Done, None)?;
-                session.link(&Record::read(&session.folder, journal.id())?)?;
-                done(plan, journal.id(), ui);
-                Ok(Exit::Ok)
-            }
-            Err(error) => {
-                let why = Some(error.message.clone());
-                // What is in the journal already tells that the run did not come to its end.
-                let _ = journal.end(End::Partly, why);
-                Err(error)
-            }
-        };
-    };
+    match attempt(run, session, store, &interrupt, ui).await {
+        Err(error) => give_up(error, run.confirm_within, session, store, ui).await,
+        end => end,
+    }
+}
+
+/// As [`execute`], but a run that came to no end is left as it is, so that it can be gone on with;
+/// [`give_up`] does what is to be done where it is not.
+///
+/// # Errors
+///
+/// When it cannot be written, not whole, did not stay, or was not kept.
+pub async fn attempt(
+    run: &Run<'_>,
+    session: &Session,
+    store: &mut impl Store,
+    interrupt: &Interrupt,
+    ui: Ui,
+) -> Result<Exit, CliError> {
+    let (mut journal, result) = write(run, session, store, interrupt).await?;
     let id = journal.id();
-    let waited = match result {
-        Ok(()) => confirm::wait(&mut journal, window, session, store, &interrupt, ui).await?,
-        Err(error) => Some(error),
+    let error = match (result, run.confirm_within) {
+        (Ok(()), None) => {
+            journal.end(End::Done, None)?;
+            None
+        }
+        (Ok(()), Some(window)) => {
+            confirm::wait(&mut journal, window, session, store, interrupt, ui).await?
+        }
+        (Err(error), _) => Some(error),
     };
-    let Some(lapse) = waited else {
-        session.link(&Record::read(&session.folder, id)?)?;
-        done(&run.prepared.plan, id, ui);
+    let Some(error) = error else {
+        let record = Record::read(&session.folder, id)?;
+        session.link(&record)?;
+        done(&run.prepared.plan, &record, ui);
         return Ok(Exit::Ok);
     };
-    let _ = journal.end(End::Partly, Some(lapse.message.clone()));
-    drop(journal);
-    ui.warn(&lapse.message);
-    for line in &lapse.detail {
+    // What is in the journal already tells that the run did not come to its end.
+    let _ = journal.end(End::Partly, Some(error.message.clone()));
+    Err(CliError {
+        run: Some(id),
+        ..error
+    })
+}
+
+/// Leaves a run that came to no end as it is or, where it waits for a word to be kept, takes it back.
+///
+/// # Errors
+///
+/// Always: what came in the way, or what came of taking back.
+pub async fn give_up(
+    error: CliError,
+    window: Option<Duration>,
+    session: &Session,
+    store: &mut impl Store,
+    ui: Ui,
+) -> Result<Exit, CliError> {
+    // Where nothing but a conflict is told, nothing is written.
+    let written = error.run.filter(|_| error.exit != Exit::Conflict);
+    let (Some(id), Some(_)) = (written, window) else {
+        return Err(error);
+    };
+    ui.warn(&error.message);
+    for line in &error.detail {
         ui.say(&format!("  {}", super::ui::clean(line)));
     }
     confirm::take_back(id, session, store, ui).await
 }
 
-fn done(plan: &Plan, id: RunId, ui: Ui) {
-    let changes = show::counted(plan.counts().total(), "change");
+fn done(plan: &Plan, record: &Record, ui: Ui) {
+    // Of a run that was planned anew on its way, all that it has written.
+    let written = record.was_replanned().then(|| Plan {
+        changes: record.changes(),
+        ..plan.clone()
+    });
+    let counts = written.as_ref().unwrap_or(plan).counts();
+    let changes = show::counted(counts.total(), "change");
     ui.say(&format!("done: {changes} written and read back"));
-    ui.say(&format!("hint: `undo {id}` takes it back"));
+    ui.say(&format!("hint: `undo {}` takes it back", record.id()));
 }
 
 /// Writes a plan and reads it back. The journal is that of a run that may have written something;
@@ -118,7 +194,7 @@ fn done(plan: &Plan, id: RunId, ui: Ui) {
 ///
 /// # Errors
 ///
-/// When nothing has been written.
+/// When nothing has been written, and nothing was before.
 pub async fn write(
     run: &Run<'_>,
     session: &Session,
@@ -126,42 +202,37 @@ pub async fn write(
     interrupt: &Interrupt,
 ) -> Result<(Journal, Result<(), CliError>), CliError> {
     let plan = &run.prepared.plan;
-    apply::preflight(plan, store).await?;
-    let (mut journal, steps) = match &run.task {
-        Task::Resume(record, steps) => {
-            let mut journal = Journal::reopen(&session.folder, record.id())?;
-            journal.note(&Entry::Resumed {
-                at: jiff::Timestamp::now(),
-                by: session.actor.clone(),
-            })?;
-            (journal, steps.clone())
-        }
-        Task::New | Task::Undo(_) => {
-            let journal = Journal::begin(&session.folder, header(run, session))?;
-            (journal, (0..plan.changes.len()).collect())
-        }
+    let tried = tokio::select! {
+        tried = apply::preflight(plan, store) => tried.map_err(CliError::from),
+        () = interrupt.raised() => Err(interrupted()),
     };
+    tried.map_err(|error| run.half(error))?;
+    let begun = Begun::new(run, session).map_err(|error| run.half(error.into()))?;
+    let Begun {
+        mut journal,
+        steps,
+        earlier,
+    } = begun;
     let stop = interrupt.flag();
-    let outcome = apply::run(plan, &steps, store, &mut journal, &stop, |_| ()).await;
-    let result = match outcome {
+    let result = match apply::run(plan, &steps, store, &mut journal, &stop).await {
         Outcome::Done => {
-            let checked = read_back::look(run, store).await;
+            let checked = read_back::look(run, &earlier, store).await;
             let slipped = checked.as_ref().err().map(|(_, slipped)| slipped);
-            for (change, step) in plan.changes.iter().zip(&steps) {
+            let changes = plan.changes.iter().chain(earlier.iter().map(|(_, c)| c));
+            let numbers = steps.iter().chain(earlier.iter().map(|(number, _)| number));
+            for (change, step) in changes.zip(numbers) {
                 if slipped.is_none_or(|ids| !ids.contains(&change.id)) {
                     journal.read_back(*step);
                 }
             }
             checked.map_err(|(error, _)| error.hint(next(journal.id())))
         }
+        Outcome::Partly { done, error: None } if done.is_empty() => {
+            return nothing(run, journal, interrupted());
+        }
         Outcome::Failed(error) => {
-            let resumed = matches!(run.task, Task::Resume(..));
-            if !resumed && is_untouched(run.prepared, store).await {
-                let why = Some(error.message.clone());
-                if journal.end(End::Nothing, why).is_err() {
-                    journal.forget();
-                }
-                return Err(error.into());
+            if !run.task.goes_on() && is_untouched(run.prepared, store).await {
+                return nothing(run, journal, error.into());
             }
             let error = CliError {
                 exit: Exit::Partly,
@@ -174,6 +245,90 @@ pub async fn write(
     Ok((journal, result))
 }
 
+/// The end of an attempt that has written nothing.
+fn nothing(
+    run: &Run<'_>,
+    mut journal: Journal,
+    error: CliError,
+) -> Result<(Journal, Result<(), CliError>), CliError> {
+    if run.task.goes_on() {
+        return Ok((journal, Err(run.half(error))));
+    }
+    let id = journal.id();
+    let noted = journal.end(End::Nothing, Some(error.message.clone()));
+    let kept = noted.is_ok();
+    if !kept {
+        journal.forget();
+    }
+    Err(CliError {
+        run: (kept && error.conflict).then_some(id),
+        ..error
+    })
+}
+
+/// An attempt whose journal has been begun.
+struct Begun {
+    journal: Journal,
+    /// The numbers by which the journal knows the changes of the plan.
+    steps: Vec<usize>,
+    /// What earlier attempts have written, with its numbers.
+    earlier: Vec<(usize, Change)>,
+}
+
+impl Begun {
+    fn new(run: &Run<'_>, session: &Session) -> Result<Self, StoreError> {
+        let plan = &run.prepared.plan;
+        let count = plan.changes.len();
+        let at = jiff::Timestamp::now();
+        let (journal, steps, earlier) = match &run.task {
+            Task::New | Task::Undo(_) => {
+                let journal = Journal::begin(&session.folder, header(run, session))?;
+                (journal, (0..count).collect(), Vec::new())
+            }
+            Task::Resume(record, steps) => {
+                let mut journal = Journal::reopen(&session.folder, record.id())?;
+                let by = session.actor.clone();
+                journal.note(&Entry::Resumed { at, by })?;
+                (journal, steps.clone(), Vec::new())
+            }
+            Task::Rest { run: id, .. } => {
+                let mut journal = Journal::reopen(&session.folder, *id)?;
+                let record = Record::read(&session.folder, *id)?;
+                journal.note(&Entry::Replanned {
+                    at,
+                    dropped: not_in_effect(&record, &run.prepared.snapshot),
+                    steps: plan.changes.clone(),
+                })?;
+                let first = record.header.steps.len();
+                let earlier = record.done.iter();
+                let earlier =
+                    earlier.filter_map(|n| Some((*n, record.header.steps.get(*n)?.clone())));
+                (journal, (first..first + count).collect(), earlier.collect())
+            }
+        };
+        Ok(Self {
+            journal,
+            steps,
+            earlier,
+        })
+    }
+}
+
+/// Steps of a run that were intended and came to nothing, by what is there now.
+fn not_in_effect(record: &Record, now: &Snapshot) -> Vec<usize> {
+    let doubtful = record.back().into_iter();
+    let doubtful: Vec<usize> = doubtful.filter(|n| !record.done.contains(n)).collect();
+    let steps = &record.header.steps;
+    let (direction, precedence) = (Direction::Back, Precedence::Theirs);
+    let there = replay(steps, &doubtful, now, direction, precedence, "").steps;
+    let gone = doubtful.into_iter().filter(|n| !there.contains(n));
+    gone.collect()
+}
+
+fn interrupted() -> CliError {
+    CliError::new(Exit::Failed, "interrupted: nothing was written")
+}
+
 /// Whether nothing of a plan is in effect. A store may have lost the answer to a write that was
 /// made.
 async fn is_untouched(prepared: &Prepared, store: &mut impl Store) -> bool {
@@ -181,16 +336,9 @@ async fn is_untouched(prepared: &Prepared, store: &mut impl Store) -> bool {
         return false;
     };
     let plan = &prepared.plan;
-    let steps = (0..plan.changes.len()).collect();
-    let direction = Direction::Back;
-    let left = replay(
-        &plan.changes,
-        &steps,
-        &now,
-        direction,
-        Precedence::Theirs,
-        "",
-    );
+    let order: Vec<usize> = (0..plan.changes.len()).rev().collect();
+    let (direction, precedence) = (Direction::Back, Precedence::Theirs);
+    let left = replay(&plan.changes, &order, &now, direction, precedence, "");
     left.plan.is_empty()
 }
 
@@ -207,10 +355,11 @@ fn header(run: &Run<'_>, session: &Session) -> Header {
         datastore: plan.datastore.clone(),
         undoes: match run.task {
             Task::Undo(id) => Some(id),
-            Task::New | Task::Resume(..) => None,
+            _ => None,
         },
         confirm_within: run.confirm_within.map(|window| window.as_secs()),
         waivers: run.waivers.needed_by(&run.prepared.proof),
+        before: Waivers::to_go_back(&run.prepared.proof),
         kept: run.prepared.proof.count(Fate::Kept),
         steps: plan.changes.clone(),
     }

@@ -140,7 +140,7 @@ impl HistoryArgs {
                 format_version: report::FORMAT_VERSION,
                 run,
                 waivers: header.waivers.clone(),
-                changes: header.steps.iter().cloned().map(Into::into).collect(),
+                changes: record.changes().into_iter().map(Into::into).collect(),
                 events: record.events.clone(),
             };
             ui.result(&self.output.document(&detail))?;
@@ -206,7 +206,7 @@ impl HistoryArgs {
         text.push('\n');
         let plan = Plan {
             datastore: header.datastore.clone(),
-            changes: header.steps.clone(),
+            changes: record.changes(),
             notes: Vec::new(),
         };
         text.push_str(&show::text(&plan, ""));
@@ -234,7 +234,7 @@ fn summary(record: &Record, busy: bool) -> RunReport {
         state: state.word(),
         running: busy && open && !ended,
         why: record.why().map(str::to_owned),
-        steps: header.steps.len(),
+        steps: record.onward().len(),
         written: record.done.len(),
         read_back: record.read.len(),
         undoes: header.undoes,
@@ -303,6 +303,10 @@ fn words(event: &Entry) -> (jiff::Timestamp, (String, String)) {
             (*at, "ended", why)
         }
         Entry::Resumed { at, by } => (*at, "resumed", format!(" by {}", by.who())),
+        Entry::Replanned { at, .. } => {
+            let why = ": another writer came in between";
+            (*at, "replanned", why.to_owned())
+        }
         Entry::Awaiting { until } => (*until, "kept by", ", or taken back".to_owned()),
         Entry::Confirmed { at } => (*at, "confirmed", String::new()),
         Entry::Undone { at, by } => (*at, "undone", format!(" by run {by}")),

@@ -1,14 +1,14 @@
 //! Requests to stop: Ctrl-C, a terminal that hangs up, the system shutting down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-/// Listens for requests to stop, from when it is made to the end of the process.
+/// Hears of requests to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
@@ -16,10 +16,16 @@ pub struct Interrupt {
 }
 
 impl Interrupt {
-    /// Begins to listen. When it returns, such a request does not end the process by itself any
-    /// more. It is heard by a thread of its own: a store may be at work for long without waiting.
+    /// Listens, from the first call to the end of the process. When it returns, such a request does
+    /// not end the process by itself any more. It is heard by a thread of its own: a store may be at
+    /// work for long without waiting.
     #[must_use]
     pub fn listen() -> Self {
+        static LISTENING: OnceLock<Interrupt> = OnceLock::new();
+        LISTENING.get_or_init(Self::begin).clone()
+    }
+
+    fn begin() -> Self {
         let interrupt = Self::default();
         let raise = interrupt.clone();
         let (ready, begun) = mpsc::channel();
@@ -43,7 +49,7 @@ impl Interrupt {
         interrupt
     }
 
-    /// The flag that is raised: a run stops between two batches.
+    /// The flag that is raised: a run begins no further write.
     #[must_use]
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.raised)

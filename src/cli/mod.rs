@@ -209,8 +209,13 @@ impl Command {
 }
 
 impl Cli {
-    /// The order that the words of a saved plan mean, and the file that new objects go into.
-    fn order_of(words: &[String]) -> Result<(Order, Option<PathBuf>), CliError> {
+    /// The order that the words of a command line mean, such as those of a saved plan, and the file
+    /// that new objects go into.
+    ///
+    /// # Errors
+    ///
+    /// When this version of the tool does not understand them.
+    pub fn order_of(words: &[String]) -> Result<(Order, Option<PathBuf>), CliError> {
         let words = std::iter::once(PROGRAM).chain(words.iter().map(String::as_str));
         let unknown = |why: &dyn std::fmt::Display| {
             let why = why.to_string();

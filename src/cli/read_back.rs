@@ -9,32 +9,39 @@ use super::show::counted;
 use crate::calico::ObjectId;
 use crate::plan::proof::Fate;
 use crate::plan::verify::{Slip, lost, slips, weaker};
+use crate::plan::{Change, Plan};
 use crate::store::Store;
 
 /// So much is told of each kind of trouble.
 const TOLD: usize = 10;
 
-/// Reads everything again, evaluates the selectors on what is stored, and proves needed flows.
+/// Reads everything again, what `earlier` attempts of the run have written included, evaluates the selectors on what is stored, and proves needed flows.
 ///
 /// # Errors
 ///
 /// When something is not as it was written, with the objects that are not; or nothing can be read.
 pub async fn look(
     run: &Run<'_>,
+    earlier: &[(usize, Change)],
     store: &mut impl Store,
 ) -> Result<(), (CliError, BTreeSet<ObjectId>)> {
     let prepared = run.prepared;
     let plan = &prepared.plan;
-    let everything = |plan: &crate::plan::Plan| plan.changes.iter().map(|c| c.id.clone()).collect();
+    let before = earlier.iter().map(|(_, change)| change.clone());
+    let whole = Plan {
+        changes: before.chain(plan.changes.iter().cloned()).collect(),
+        ..plan.clone()
+    };
+    let everything = |plan: &Plan| plan.changes.iter().map(|c| c.id.clone()).collect();
     let now = store.read(&prepared.wanted).await.map_err(|error| {
         let message = format!(
             "all {} are written, but cannot be read back: {}",
             counted(plan.changes.len(), "step"),
             error.message
         );
-        (CliError::new(Exit::Partly, message), everything(plan))
+        (CliError::new(Exit::Partly, message), everything(&whole))
     })?;
-    let slips = slips(plan, &now);
+    let slips = slips(&whole, &now);
     if !slips.is_empty() {
         let message = format!("{} did not stay as written", counted(slips.len(), "object"));
         let error = slips.iter().take(TOLD);

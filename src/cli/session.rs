@@ -113,16 +113,15 @@ pub fn folder_of(global: &Global, datastore: &Datastore) -> Result<Folder, CliEr
 /// How a run that came to no end has ended after all, by what is there; `None` where only a part
 /// of it is.
 fn standing(record: &Record, now: &Snapshot) -> Option<End> {
-    let nothing_left = |steps, direction| {
-        let steps_of = &record.header.steps;
-        let left = replay(steps_of, steps, now, direction, Precedence::Theirs, "");
+    let nothing_left = |order: Vec<usize>, direction| {
+        let steps = &record.header.steps;
+        let left = replay(steps, &order, now, direction, Precedence::Theirs, "");
         left.plan.is_empty() && left.overlaps.is_empty()
     };
-    let all = (0..record.header.steps.len()).collect();
-    if nothing_left(&all, Direction::Onward) {
+    if nothing_left(record.onward(), Direction::Onward) {
         return Some(End::Done);
     }
-    nothing_left(&record.intended, Direction::Back).then_some(End::Nothing)
+    nothing_left(record.back(), Direction::Back).then_some(End::Nothing)
 }
 
 /// Tells of a run that came to no end.
@@ -148,7 +147,7 @@ pub fn tell(record: &Record, ui: Ui) {
     ui.warn(&format!(
         "{run} stopped half-way, with {} of {} written{why}",
         record.done.len(),
-        counted(header.steps.len(), "step")
+        counted(record.onward().len(), "step")
     ));
     ui.say(&format!(
         "hint: `apply --resume {id}` ends it, `undo {id}` takes it back; what is written is safe as it is"

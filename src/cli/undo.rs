@@ -133,7 +133,7 @@ pub async fn again(
         return nothing_left(direction, &record, session.as_ref(), ui);
     }
     let waivers = match direction {
-        Direction::Back => waivers,
+        Direction::Back => as_before(waivers, &record, &prepared, ui),
         // What was waived when the run began is waived for the rest of it.
         Direction::Onward => with(waivers, &record.header.waivers),
     };
@@ -202,11 +202,10 @@ fn settled(
     choice: Option<Overlaps>,
     ui: Ui,
 ) -> Result<Replay, CliError> {
-    let all = (0..record.header.steps.len()).collect();
-    let steps = match direction {
+    let order = match direction {
         // What was not intended was certainly not written.
-        Direction::Back => &record.intended,
-        Direction::Onward => &all,
+        Direction::Back => record.back(),
+        Direction::Onward => record.onward(),
     };
     let id = record.id();
     let why = match direction {
@@ -216,7 +215,7 @@ fn settled(
     let go = |precedence| {
         replay(
             &record.header.steps,
-            steps,
+            &order,
             now,
             direction,
             precedence,
@@ -337,6 +336,20 @@ fn nothing_left(
         }
     }
     Ok(Exit::Ok)
+}
+
+/// Flows that did not come about before a run need not come about when it is taken back.
+pub fn as_before(waivers: Waivers, record: &Record, prepared: &Prepared, ui: Ui) -> Waivers {
+    let before = record.header.before.needed_by(&prepared.proof);
+    let count = before.allow_lockout.len() + before.accept_unproven.len();
+    if count > 0 {
+        let flows = counted(count, "needed flow");
+        let (id, more) = (record.id(), if count == 1 { "is" } else { "are" });
+        ui.say(&format!(
+            "note: {flows} {more} left as before run {id}: not coming about, or not to be decided"
+        ));
+    }
+    with(waivers, &before)
 }
 
 fn with(mut waivers: Waivers, more: &Waivers) -> Waivers {

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 
 use super::args::{Format, Global, PlanFormat, Running, Writing};
 use super::error::CliError;
-use super::execute::{Run, execute};
+use super::execute::{self, Run, Task, give_up};
 use super::exit::Exit;
+use super::interrupt::Interrupt;
 use super::session::Session;
 use super::ui::Ui;
 use super::{open_store, saved_plan, show, show_impact, show_page};
@@ -158,46 +159,49 @@ pub async fn conclude(
         ui.say("dry run: nothing was written");
         return Ok(running.pending(&prepared.plan));
     };
+    store.tidy();
     let mut prepared = prepared;
     if session.written_since(prepared.begun) {
         let mut conflict =
             CliError::new(Exit::Conflict, "another run wrote to the cluster meanwhile");
         conflict.conflict = true;
-        let Some(next) = again(order, &prepared, conflict, waivers, store, ui).await? else {
-            ui.say("nothing is left to do: everything is as the plan wants it");
-            return Ok(Exit::Ok);
-        };
-        prepared = next;
+        prepared = again(order, &prepared, conflict, waivers, store, ui).await?;
+        if prepared.plan.is_empty() {
+            return Ok(nothing_left(ui));
+        }
     }
     if !running.yes {
         ask(&prepared.plan, ui)?;
     }
-    for _ in 0..RETRIES {
-        match execute(
-            &Run::new(&prepared, waivers, running.confirm_within),
-            &session,
-            store,
-            ui,
-        )
-        .await
-        {
-            Err(error) if error.conflict => {
-                let Some(next) = again(order, &prepared, error, waivers, store, ui).await? else {
-                    ui.say("nothing is left to do: everything is as the plan wants it");
-                    return Ok(Exit::Ok);
-                };
-                prepared = next;
-            }
-            end => return end,
+    let window = running.confirm_within;
+    let interrupt = Interrupt::listen();
+    let (mut task, mut left) = (Task::New, RETRIES);
+    loop {
+        let run = Run {
+            task,
+            ..Run::new(&prepared, waivers, window)
+        };
+        let conflict = match execute::attempt(&run, &session, store, &interrupt, ui).await {
+            Err(error) if error.conflict && left > 0 => error,
+            Err(error) => return give_up(error, window, &session, store, ui).await,
+            done => return done,
+        };
+        left -= 1;
+        let (run, written) = (conflict.run, conflict.exit == Exit::Partly);
+        prepared = match again(order, &prepared, conflict, waivers, store, ui).await {
+            Ok(next) => next,
+            Err(error) => return give_up(error, window, &session, store, ui).await,
+        };
+        if prepared.plan.is_empty() && !written {
+            return Ok(nothing_left(ui));
         }
+        task = run.map_or(Task::New, |run| Task::Rest { run, written });
     }
-    execute(
-        &Run::new(&prepared, waivers, running.confirm_within),
-        &session,
-        store,
-        ui,
-    )
-    .await
+}
+
+fn nothing_left(ui: Ui) -> Exit {
+    ui.say("nothing is left to do: everything is as the plan wants it");
+    Exit::Ok
 }
 
 /// Begins a session of writing, and tells what earlier runs have left half-done. A dry run has
@@ -230,8 +234,8 @@ fn begin(
 /// How often a plan is made again because somebody else wrote in between.
 const RETRIES: usize = 3;
 
-/// Makes a plan again that another writer came in the way of, or what is left of it. It may go on
-/// where it means what was shown; `None` where nothing is left.
+/// Makes a plan again that another writer came in the way of, or what is left of it, which may be
+/// nothing. It may go on where it means what was shown.
 async fn again(
     order: &Order,
     shown: &Prepared,
@@ -239,7 +243,7 @@ async fn again(
     waivers: &Waivers,
     store: &mut impl Store,
     ui: Ui,
-) -> Result<Option<Prepared>, CliError> {
+) -> Result<Prepared, CliError> {
     let partly = conflict.exit == Exit::Partly;
     let next = match prepare(order, store, ui).await {
         Ok(next) => next,
@@ -247,7 +251,7 @@ async fn again(
         Err(error) => return Err(if partly { conflict } else { error }),
     };
     if next.plan.is_empty() {
-        return Ok(None);
+        return Ok(next);
     }
     let approved = shown.saved(order, &[], waivers).meaning();
     let now = next.saved(order, &[], waivers).meaning();
@@ -274,7 +278,7 @@ async fn again(
                     "the plan changes and means the same"
                 }
             ));
-            Ok(Some(next))
+            Ok(next)
         }
         Err(error) if partly => Err(CliError {
             detail: error.detail,

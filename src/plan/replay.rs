@@ -37,11 +37,12 @@ pub struct Replay {
     pub overlaps: Vec<(ObjectId, Overlap)>,
 }
 
-/// Works out what is left to do to go through some `steps` of a run: those of `possible`.
+/// Works out what is left to do to go through some `steps` of a run, by their numbers in the order
+/// in which they are gone through.
 #[must_use]
 pub fn replay(
     steps: &[Change],
-    possible: &BTreeSet<usize>,
+    order: &[usize],
     now: &Snapshot,
     direction: Direction,
     precedence: Precedence,
@@ -56,12 +57,8 @@ pub fn replay(
         overlaps: Vec::new(),
         notes: Vec::new(),
     };
-    let mut order: Vec<usize> = possible.iter().copied().collect();
-    if direction == Direction::Back {
-        order.reverse();
-    }
     let (mut changes, mut numbers) = (Vec::new(), Vec::new());
-    for number in order {
+    for number in order.iter().copied() {
         let Some(step) = steps.get(number) else {
             continue;
         };
@@ -373,10 +370,13 @@ mod tests {
 
     fn go(now: &[Object], direction: Direction, precedence: Precedence) -> Replay {
         let run = mk_run();
-        let all = (0..run.len()).collect();
+        let mut order: Vec<usize> = (0..run.len()).collect();
+        if direction == Direction::Back {
+            order.reverse();
+        }
         replay(
             &run,
-            &all,
+            &order,
             &mk_snapshot(now),
             direction,
             precedence,
@@ -453,7 +453,7 @@ mod tests {
         let run = &mk_run()[1..];
         let replay = replay(
             run,
-            &[0].into(),
+            &[0],
             &mk_snapshot(&[]),
             Direction::Back,
             Precedence::Theirs,
@@ -468,7 +468,7 @@ mod tests {
         let run = &mk_run()[1..];
         let now = mk_snapshot(&[]);
         let (onward, theirs) = (Direction::Onward, Precedence::Theirs);
-        let replay = replay(run, &[0].into(), &now, onward, theirs, "");
+        let replay = replay(run, &[0], &now, onward, theirs, "");
         assert!(replay.plan.is_empty());
         assert_eq!(replay.overlaps.len(), 1);
     }

@@ -1,5 +1,7 @@
 //! The store that a command line means.
 
+use std::sync::atomic::AtomicBool;
+
 use super::config::{Connection, Settings};
 use super::etcd::Etcd;
 use super::kubernetes::{KubernetesStore, Limits};
@@ -100,12 +102,13 @@ impl Store for AnyStore {
     async fn write(
         &mut self,
         batch: &[Write],
+        stop: &AtomicBool,
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
         match self {
-            Self::Manifests(store) => store.write(batch, done).await,
-            Self::Kubernetes(live) => live.store.write(batch, done).await,
-            Self::Etcd(live) => live.store.write(batch, done).await,
+            Self::Manifests(store) => store.write(batch, stop, done).await,
+            Self::Kubernetes(live) => live.store.write(batch, stop, done).await,
+            Self::Etcd(live) => live.store.write(batch, stop, done).await,
         }
     }
 }

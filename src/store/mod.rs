@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -230,6 +231,8 @@ pub trait Store {
     fn tidy(&mut self) {}
 
     /// Writes a batch of changes and calls `done` with the index of each that has taken effect.
+    /// Once `stop` is raised no more are begun: those under way come to their end, and the others
+    /// are left out, which is no error.
     ///
     /// The changes of a batch may take effect in any order: whoever makes batches has seen to it
     /// that every subset is safe. Order between batches is kept by the caller.
@@ -241,6 +244,7 @@ pub trait Store {
     async fn write(
         &mut self,
         batch: &[Write],
+        stop: &AtomicBool,
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError>;
 }

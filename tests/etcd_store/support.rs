@@ -1,6 +1,7 @@
 //! Data and short names for the tests.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use calicoctl_protect::calico::edit::diff;
@@ -137,7 +138,11 @@ pub async fn read(store: &mut Etcd) -> Snapshot {
 /// Writes a batch; returns what was reported as done.
 pub async fn write(store: &mut Etcd, batch: &[Write]) -> (Vec<usize>, Result<(), StoreError>) {
     let mut done = Vec::new();
-    let result = store.write(batch, &mut |index| done.push(index)).await;
+    let result = store
+        .write(batch, &AtomicBool::new(false), &mut |index| {
+            done.push(index)
+        })
+        .await;
     (done, result)
 }
 

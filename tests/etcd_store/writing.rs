@@ -1,9 +1,10 @@
 //! Transactions, conflicts, names, and going forth and back.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use calicoctl_protect::calico::{Kind, Object, ObjectId, Snapshot};
-use calicoctl_protect::store::{StoreErrorKind, Write};
+use calicoctl_protect::store::{Store as _, StoreErrorKind, Write};
 use serde_json::{Value, json};
 
 use super::etcd_server::{EtcdServer, say};
@@ -429,4 +430,29 @@ async fn identity_is_not_for_editing() {
         error.message.contains("`metadata.name` cannot be changed"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn who_is_asked_to_stop_begins_no_further_transaction() {
+    let Some(server) = start_empty("v3.32.1").await else {
+        return;
+    };
+    let mut store = open_at(&server).await;
+    read(&mut store).await;
+    let create = |n: usize| Write::Create(mk_hep(&format!("stop-{n:03}")));
+    let batch: Vec<Write> = (0..300).map(create).collect();
+    let (stop, mut done) = (AtomicBool::new(false), 0);
+    let mut tell = |_| {
+        done += 1;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let result = store.write(&batch, &stop, &mut tell).await;
+    assert_eq!(result, Ok(()));
+    let there = |id: &ObjectId| id.name.starts_with("stop-");
+    let snapshot = read(&mut store).await;
+    let there = snapshot
+        .of(Kind::HostEndpoint)
+        .filter(|hep| there(hep.id()));
+    assert_eq!(there.count(), done);
+    assert!(0 < done && done < 300, "{done}");
 }

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use calicoctl_protect::calico::Snapshot;
 use calicoctl_protect::store::config::EtcdConfig;
-use calicoctl_protect::store::etcd::Etcd;
+use calicoctl_protect::store::etcd::{Etcd, Patience};
 use calicoctl_protect::store::{Store, Wanted};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use crate::command::Run;
-use crate::etcd_server::{EtcdServer, say};
+use crate::disk::{self, OF_JOURNAL};
+use crate::etcd_server::EtcdServer;
 use crate::field::{Field, Home, State};
-use crate::judge::{Ends, Way, judge, shut};
+use crate::inside;
+use crate::judge::{Ends, Tally, judge, shut};
 use crate::relay::{Fault, Relay};
 use crate::scenarios::{HOSTS, Scenario, chosen};
 
@@ -109,53 +111,81 @@ fn sample() -> Vec<(String, Vec<u8>)> {
     dump.lines().map(row).collect()
 }
 
-const FAULTS: [(&str, Fault); 8] = [
-    ("killed before", Fault::StallBefore),
-    ("killed after", Fault::StallAfter),
-    ("torn before", Fault::CutBefore),
-    ("answer lost", Fault::CutAfter),
-    ("unavailable", Fault::Refuse(14, "etcdserver: no leader")),
+/// How the command meets what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// It is killed once it waits for an answer.
+    Killed,
+    /// It soon gives up waiting.
+    Impatient,
+    /// It does what it always does.
+    Usual,
+}
+
+const FAULTS: [(&str, Fault, How); 10] = [
+    ("killed before", Fault::StallBefore, How::Killed),
+    ("killed after", Fault::StallAfter, How::Killed),
+    ("late", Fault::StallBefore, How::Impatient),
+    ("late after", Fault::StallAfter, How::Impatient),
+    ("torn before", Fault::CutBefore, How::Usual),
+    ("answer lost", Fault::CutAfter, How::Usual),
     (
-        "time-out",
-        Fault::Refuse(14, "etcdserver: request timed out"),
+        "unavailable",
+        Fault::Refuse(14, "etcdserver: no leader"),
+        How::Usual,
     ),
     (
-        "space",
+        "time-out in etcd",
+        Fault::Refuse(14, "etcdserver: request timed out"),
+        How::Usual,
+    ),
+    (
+        "no room in etcd",
         Fault::Refuse(8, "etcdserver: mvcc: database space exceeded"),
+        How::Usual,
     ),
     (
         "token expired",
         Fault::Refuse(16, "etcdserver: invalid auth token"),
+        How::Usual,
     ),
 ];
 
-fn strike(home: &Home, store: &Datastore, line: &str, k: usize, fault: Fault) -> Run {
+fn strike(home: &Home, store: &Datastore, line: &str, k: usize, fault: Fault, how: How) -> Run {
     store.relay.fault(k, fault);
-    let run = if matches!(fault, Fault::StallBefore | Fault::StallAfter) {
-        let mut command = home.command(store, line);
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let begin = Instant::now();
-        while store.relay.stalled() == 0 && child.try_wait().unwrap().is_none() {
-            assert!(
-                begin.elapsed() < Duration::from_secs(120),
-                "nothing happens"
-            );
-            std::thread::sleep(Duration::from_millis(2));
+    let run = match how {
+        How::Killed => {
+            let mut command = home.command(store, line);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            let begin = Instant::now();
+            while store.relay.stalled() == 0 && child.try_wait().unwrap().is_none() {
+                let waited = begin.elapsed();
+                assert!(waited < Duration::from_secs(120), "nothing happens");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            child.kill().unwrap();
+            Run::from(child.wait_with_output().unwrap())
         }
-        child.kill().unwrap();
-        Run::from(child.wait_with_output().unwrap())
-    } else {
-        home.run(store, line)
+        How::Impatient => store.runtime.block_on(async {
+            let config = EtcdConfig {
+                endpoints: vec![store.relay.url()],
+                ..EtcdConfig::default()
+            };
+            let patience = Patience {
+                answer: Duration::from_millis(500),
+                ..Patience::default()
+            };
+            let mut impatient = Etcd::connect_with(&config, patience).await.unwrap();
+            inside::run(home, &mut impatient, line).await
+        }),
+        How::Usual => home.run(store, line),
     };
     store.relay.clear();
     run
 }
 
-fn try_scenario(store: &Datastore, scenario: &Scenario) -> usize {
+fn try_scenario(store: &Datastore, scenario: &Scenario, tally: &mut Tally) {
     store.reset(&sample());
     let elsewhere = Home::new();
     for line in scenario.before {
@@ -173,20 +203,33 @@ fn try_scenario(store: &Datastore, scenario: &Scenario) -> usize {
         start,
         shut,
     };
-    let mut points = 0;
-    for (name, fault) in FAULTS {
+    let mut try_point = |point: &str, strike: &dyn Fn(&Home) -> Run| {
+        let point = format!("{}: {point}", scenario.name);
+        tally.try_point(&point, |way| {
+            store.reset(&pairs);
+            let home = Home::new();
+            let run = strike(&home);
+            judge(store, &home, scenario, &ends, way, &run, &point);
+        });
+    };
+    for (name, fault, how) in FAULTS {
         for k in 1..=transactions {
-            for way in Way::BOTH {
-                let point = format!("{name} at transaction {k} of {transactions}");
-                store.reset(&pairs);
-                let home = Home::new();
-                let run = strike(&home, store, &command, k, fault);
-                judge(store, &home, scenario, &ends, way, &run, &point);
-                points += 1;
+            let point = format!("{name} at transaction {k} of {transactions}");
+            try_point(&point, &|home| strike(home, store, &command, k, fault, how));
+        }
+    }
+    if disk::strace_works() {
+        store.reset(&pairs);
+        let (_, calls) = disk::count(&Home::new(), store, &command, &OF_JOURNAL);
+        for fault in OF_JOURNAL {
+            for k in 1..=calls[fault.name] {
+                let point = format!("{}, call {k}", fault.name);
+                try_point(&point, &|home| {
+                    disk::strike(home, store, &command, k, fault)
+                });
             }
         }
     }
-    points
 }
 
 #[test]
@@ -194,10 +237,9 @@ fn on_etcd() {
     let Some(store) = Datastore::start() else {
         return;
     };
-    let points: usize = chosen(&HOSTS, 1)
-        .iter()
-        .map(|s| try_scenario(&store, s))
-        .sum();
-    say(&format!("etcd: {points} points of disturbance tried"));
-    assert!(points > 10, "only {points} points");
+    let mut tally = Tally::default();
+    for scenario in chosen(&HOSTS, 0, 1) {
+        try_scenario(&store, &scenario, &mut tally);
+    }
+    tally.end("etcd", 10);
 }

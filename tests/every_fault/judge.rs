@@ -1,13 +1,16 @@
 //! What must hold wherever a run was disturbed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use calicoctl_protect::apply::{Folder, Record, RunId, State as RunState, record};
 use calicoctl_protect::calico::{Host, Kind, Snapshot};
 use calicoctl_protect::plan::proof::standing;
 use calicoctl_protect::reach::topology::NodeWires;
 use calicoctl_protect::reach::{Party, Topology, Traffic, Verdict, World};
 
 use crate::command::Run;
+use crate::etcd_server::say;
 use crate::field::{Field, Home, State};
 use crate::naive::Naive;
 use crate::naive::case::{Case, End, Node, Pool, Query, Wires};
@@ -38,15 +41,40 @@ pub enum Way {
 }
 
 impl Way {
-    pub const BOTH: [Self; 2] = [Self::Resume, Self::Undo];
-
-    /// The ways tried at one point of many: one and the other by turns.
-    pub fn of_point(k: usize) -> [Self; 1] {
-        if k.is_multiple_of(2) {
-            [Self::Resume]
+    /// The way tried at one point of many: one and the other by turns.
+    pub fn of_point(number: usize) -> Self {
+        if number.is_multiple_of(2) {
+            Self::Resume
         } else {
-            [Self::Undo]
+            Self::Undo
         }
+    }
+}
+
+/// The points that were tried.
+#[derive(Default)]
+pub struct Tally {
+    points: usize,
+    lost: Vec<String>,
+}
+
+impl Tally {
+    /// Tries one more point. One that is lost keeps none of the others from being tried.
+    pub fn try_point(&mut self, name: &str, attempt: impl FnOnce(Way)) {
+        let way = Way::of_point(self.points);
+        self.points += 1;
+        if catch_unwind(AssertUnwindSafe(|| attempt(way))).is_err() {
+            self.lost.push(name.to_owned());
+        }
+    }
+
+    /// Tells how many points were tried on a store: at least so many, and none was lost.
+    #[track_caller]
+    pub fn end(self, store: &str, least: usize) {
+        let Self { points, lost } = self;
+        say(&format!("{store}: {points} points of disturbance tried"));
+        assert!(lost.is_empty(), "{} points lost: {lost:#?}", lost.len());
+        assert!(points >= least, "only {points} points");
     }
 }
 
@@ -61,23 +89,23 @@ pub fn judge<F: Field>(
     run: &Run,
     point: &str,
 ) {
-    let what = format!("{} ({point}, {way:?})", scenario.name);
+    let what = format!("{point} ({way:?})");
     let now = field.state();
     no_needed_flow_is_cut(&field.snapshot(), ends, &what, run);
-    if run.code == Some(0) {
+    let (half, done) = told(home);
+    // A run that was killed may have come to its end before.
+    if run.code == Some(0) || done {
         assert_same(&now, &ends.end, &what, run);
-    }
-    if way == Way::Undo && run.code == Some(0) {
-        // A run that met a conflict and went on by itself is two runs, the later taken back first.
-        for _ in 0..2 {
-            if field.state() != ends.start {
-                let undone = home.run(field, "undo --yes");
-                assert_eq!(undone.code, Some(0), "{what}: {run}\nundo: {undone}");
-            }
+        assert_eq!(half, None, "{what}: half-done after all\n{run}");
+        if way == Way::Undo {
+            let undone = home.run(field, "undo --yes");
+            assert_eq!(undone.code, Some(0), "{what}: {run}\nundo: {undone}");
+            assert_same(&field.state(), &ends.start, &what, &undone);
+            assert_eq!(told(home), (None, false), "{what}: after undo");
+            return;
         }
-        return assert_same(&field.state(), &ends.start, &what, run);
     }
-    match (way, half_done(home, field)) {
+    match (way, half) {
         (Way::Resume, Some(id)) => {
             let resumed = home.run(field, &format!("apply --resume {id} --yes"));
             assert_eq!(resumed.code, Some(0), "{what}: {run}\nresume: {resumed}");
@@ -96,20 +124,22 @@ pub fn judge<F: Field>(
         }
         (Way::Undo, None) => assert_same(&now, &ends.start, &what, run),
     }
-    assert_eq!(half_done(home, field), None, "{what}: still half-done");
+    assert_eq!(told(home).0, None, "{what}: still half-done");
 }
 
-/// The run that the history calls half-done.
-fn half_done(home: &Home, field: &impl Field) -> Option<String> {
-    let run = home.does(field, "history -o json");
-    let history: serde_json::Value = serde_json::from_str(&run.out).unwrap();
-    let runs = history["runs"].as_array().expect("a list of runs");
-    let mut open = runs.iter().filter(|run| run["state"] == "partly");
-    let id = open
-        .next()
-        .map(|run| run["id"].as_str().unwrap().to_owned());
-    assert!(open.next().is_none(), "two runs are half-done: {history}");
-    id
+/// What the journal tells: the run that is half-done, and whether one is done. There is never more
+/// than one run and its undo.
+fn told(home: &Home) -> (Option<RunId>, bool) {
+    let folders = Folder::all(&home.journals().join("calicoctl-protect"));
+    let runs: Vec<Record> = folders.iter().flat_map(record::all).collect();
+    let new = runs.iter().filter(|run| run.header.undoes.is_none());
+    let wrote: Vec<_> = new.filter(|run| run.state() != RunState::Nothing).collect();
+    assert!(wrote.len() <= 1, "more than one run: {runs:#?}");
+    let mut half = runs.iter().filter(|run| run.state() == RunState::Partly);
+    let id = half.next().map(Record::id);
+    assert!(half.next().is_none(), "two runs are half-done: {runs:#?}");
+    let done = wrote.iter().any(|run| run.state() == RunState::Done);
+    (id, done)
 }
 
 #[track_caller]

@@ -1,6 +1,7 @@
 //! Kubernetes: each write is killed before and after it takes effect, refused, or lost.
 
 use std::process::{Child, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use calicoctl_protect::calico::Snapshot;
@@ -12,10 +13,11 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::command::Run;
+use crate::disk::{self, OF_JOURNAL};
 use crate::double::{Double, Fault, Shape, When};
-use crate::etcd_server::say;
 use crate::field::{Field, Home, State};
-use crate::judge::{Ends, Way, judge, shut};
+use crate::inside;
+use crate::judge::{Ends, Tally, judge, shut};
 use crate::scenarios::{KUBERNETES, Scenario, chosen};
 
 /// A cluster behind an API server.
@@ -27,7 +29,11 @@ struct Cluster {
 
 impl Cluster {
     fn of(shape: Shape, version: &'static str, objects: Vec<Value>) -> Self {
-        let double = Double::builder(shape).calico(version).bare().start();
+        let double = Double::builder(shape)
+            .calico(version)
+            .bare()
+            .plain()
+            .start();
         double.load(objects);
         let folder = tempfile::tempdir().unwrap();
         double.token("operator-token", "operator", &[crate::double::MASTERS]);
@@ -67,17 +73,24 @@ impl Cluster {
         let mut store = cluster.store();
         block_on(async {
             store.read(&Wanted::everything()).await.unwrap();
-            store.write(&writes, &mut |_| ()).await.unwrap();
+            store
+                .write(&writes, &AtomicBool::new(false), &mut |_| ())
+                .await
+                .unwrap();
         });
         cluster
     }
 
     fn store(&self) -> KubernetesStore {
+        self.store_with(Limits::default())
+    }
+
+    fn store_with(&self, limits: Limits) -> KubernetesStore {
         let config = KubernetesConfig {
             kubeconfig: Kubeconfig::Files(vec![self.folder.path().join("kubeconfig")]),
             ..KubernetesConfig::default()
         };
-        KubernetesStore::new(config, Limits::default())
+        KubernetesStore::new(config, limits)
     }
 }
 
@@ -153,9 +166,15 @@ enum Weather {
     TornBefore,
     AnswerLost,
     TokenExpired,
+    /// No answer within the deadline, and no effect.
+    Late,
+    /// No answer within the deadline, though it took effect.
+    LateAfter,
+    /// No answer to any further write.
+    Silent,
 }
 
-const WEATHER: [Weather; 10] = [
+const WEATHER: [Weather; 13] = [
     Weather::KilledBefore,
     Weather::KilledAfter,
     Weather::Interrupted,
@@ -166,6 +185,9 @@ const WEATHER: [Weather; 10] = [
     Weather::TornBefore,
     Weather::AnswerLost,
     Weather::TokenExpired,
+    Weather::Late,
+    Weather::LateAfter,
+    Weather::Silent,
 ];
 
 impl Weather {
@@ -173,8 +195,9 @@ impl Weather {
     fn strike(self, home: &Home, cluster: &Cluster, line: &str, k: usize) -> Run {
         let nth = When::write().nth(k);
         let (when, fault) = match self {
-            Self::KilledBefore => (nth, Fault::StallBefore),
-            Self::KilledAfter => (nth, Fault::StallAfter),
+            Self::KilledBefore | Self::Late => (nth, Fault::StallBefore),
+            Self::KilledAfter | Self::LateAfter => (nth, Fault::StallAfter),
+            Self::Silent => (When::write().from(k), Fault::StallBefore),
             Self::Interrupted => (nth, Fault::Slow(Duration::from_millis(300))),
             Self::Conflict => (nth, Fault::Conflict),
             Self::TooMany => (
@@ -211,6 +234,14 @@ impl Weather {
                 interrupt(&child);
                 Run::from(child.wait_with_output().unwrap())
             }
+            Self::Late | Self::LateAfter | Self::Silent => {
+                let impatient = Limits {
+                    answer: Duration::from_millis(500),
+                    tries: 2,
+                    ..Limits::default()
+                };
+                block_on(inside::run(home, &mut cluster.store_with(impatient), line))
+            }
             _ => home.run(cluster, line),
         };
         cluster.double.clear_faults();
@@ -244,14 +275,15 @@ fn interrupt(child: &Child) {
     assert!(kill.is_ok());
 }
 
-fn try_scenario(scenario: &Scenario, start: &Cluster, shape: Shape, weather: &[Weather]) -> usize {
+fn try_scenario(scenario: &Scenario, start: &Cluster, shape: Shape, tally: &mut Tally) {
     let elsewhere = Home::new();
     for line in scenario.before {
         elsewhere.does(start, &format!("{line} --yes"));
     }
     let objects = start.double.everything();
     let command = format!("{} --yes", scenario.command);
-    let undisturbed = Cluster::of(shape, start.version, objects.clone());
+    let cluster = || Cluster::of(shape, start.version, objects.clone());
+    let undisturbed = cluster();
     let begin = undisturbed.state();
     let shut = shut(&undisturbed.snapshot());
     undisturbed.double.reset_journal();
@@ -261,53 +293,60 @@ fn try_scenario(scenario: &Scenario, start: &Cluster, shape: Shape, weather: &[W
         shut,
         end: undisturbed.state(),
     };
-    let writes = undisturbed
-        .double
-        .requests()
-        .iter()
-        .filter(|r| r.is_write())
-        .count();
+    let requests = undisturbed.double.requests();
+    let writes = requests.iter().filter(|r| r.is_write()).count();
     assert!(writes > 0, "{}: nothing is written", scenario.name);
-    let mut points = 0;
-    for weather in weather {
+    let mut try_point = |point: &str, strike: &dyn Fn(&Home, &Cluster) -> Run| {
+        let point = format!("{}: {point}", scenario.name);
+        tally.try_point(&point, |way| {
+            let (home, cluster) = (Home::new(), cluster());
+            let run = strike(&home, &cluster);
+            judge(&cluster, &home, scenario, &ends, way, &run, &point);
+        });
+    };
+    for weather in WEATHER {
         for k in 1..=writes {
-            for way in Way::of_point(k) {
-                let point = format!("{weather:?} at write {k} of {writes}");
-                let home = Home::new();
-                let cluster = Cluster::of(shape, start.version, objects.clone());
-                let run = weather.strike(&home, &cluster, &command, k);
-                judge(&cluster, &home, scenario, &ends, way, &run, &point);
-                points += 1;
+            let point = format!("{weather:?} at write {k} of {writes}");
+            try_point(&point, &|home, cluster| {
+                weather.strike(home, cluster, &command, k)
+            });
+        }
+    }
+    if disk::strace_works() {
+        let (_, calls) = disk::count(&Home::new(), &cluster(), &command, &OF_JOURNAL);
+        for fault in OF_JOURNAL {
+            for k in 1..=calls[fault.name] {
+                let point = format!("{}, call {k}", fault.name);
+                try_point(&point, &|home, cluster| {
+                    disk::strike(home, cluster, &command, k, fault)
+                });
             }
         }
     }
-    points
 }
 
+/// Tries scenarios: all of them on demand, else those from one on.
 #[track_caller]
-fn try_all(shape: Shape, version: &'static str, scenarios: &[Scenario], least: usize) {
-    let mut points = 0;
-    for scenario in chosen(scenarios, 1) {
+fn try_all(shape: Shape, version: &'static str, from: usize, few: usize, least: usize) {
+    let mut tally = Tally::default();
+    for scenario in chosen(&KUBERNETES, from, few) {
         let start = Cluster::sample(shape, version);
-        points += try_scenario(scenario, &start, shape, &WEATHER);
+        try_scenario(&scenario, &start, shape, &mut tally);
     }
-    say(&format!(
-        "{shape:?} {version}: {points} points of disturbance tried"
-    ));
-    assert!(points > least, "only {points} points");
+    tally.end(&format!("{shape:?} {version}"), least);
 }
 
 #[test]
 fn on_native_v3() {
-    try_all(Shape::NativeV3, "v3.32.1", &KUBERNETES, 20);
+    try_all(Shape::NativeV3, "v3.32.1", 0, 1, 50);
 }
 
 #[test]
 fn on_aggregated_v3() {
-    try_all(Shape::AggregatedV3, "v3.30.7", &KUBERNETES[3..5], 20);
+    try_all(Shape::AggregatedV3, "v3.30.7", 8, 1, 15);
 }
 
 #[test]
 fn on_v1_definitions() {
-    try_all(Shape::LegacyV1, "v3.30.7", &KUBERNETES[9..12], 5);
+    try_all(Shape::LegacyV1, "v3.30.7", 9, 1, 15);
 }

@@ -5,8 +5,8 @@
 //! the start.
 //!
 //! By itself only the first scenarios of each store are tried; `CALICOCTL_PROTECT_EVERY_FAULT=1` tries
-//! all of them. The faults come from outside: signals and full disks by strace, lost and refused requests by the
-//! API server double, lost transactions by a relay before a real etcd.
+//! all of them. The faults come from outside: signals and full disks by strace, lost, late and refused
+//! requests by the API server double, lost and late transactions by a relay before a real etcd.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,8 +28,10 @@ mod etcd_server;
 #[expect(dead_code, reason = "this test uses a part of it")]
 mod naive;
 
+mod disk;
 mod etcd;
 mod field;
+mod inside;
 mod judge;
 mod kubernetes;
 mod manifests;

@@ -1,20 +1,17 @@
 //! Manifests: the process is killed at each system call that brings a file to disk or gives it its
 //! name, and each of these calls fails as on a full or broken disk.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use calicoctl_protect::calico::Snapshot;
 use calicoctl_protect::store::manifests::Manifests;
 use calicoctl_protect::store::{Store, Wanted};
 use tempfile::TempDir;
 
-use crate::command::Run;
-use crate::etcd_server::say;
+use crate::disk::{self, OF_JOURNAL, OF_MANIFESTS};
 use crate::field::{Field, Home, State};
-use crate::judge::{Ends, Way, judge, shut};
+use crate::judge::{Ends, Tally, judge, shut};
 use crate::scenarios::{KUBERNETES, Scenario, chosen};
 
 /// A folder of manifests.
@@ -63,107 +60,7 @@ impl Field for Folder {
     }
 }
 
-/// Kinds of calls, as strace names them.
-const NAMING: &str = "rename,renameat,renameat2,link,linkat";
-const SYNCING: &str = "fsync,fdatasync";
-
-/// One disturbance: which calls, what happens, and whether to all later ones, too.
-#[derive(Clone, Copy)]
-struct Fault {
-    name: &'static str,
-    calls: &'static str,
-    effect: &'static str,
-    onward: bool,
-}
-
-const FAULTS: [Fault; 5] = [
-    fault(
-        "killed before a file gets its name",
-        NAMING,
-        "signal=KILL",
-        false,
-    ),
-    fault(
-        "killed while bringing to disk",
-        SYNCING,
-        "signal=KILL",
-        false,
-    ),
-    fault("a file cannot get its name", NAMING, "error=EIO", false),
-    fault("the disk is full", SYNCING, "error=ENOSPC", true),
-    fault(
-        "the disk is full when writing",
-        "write",
-        "error=ENOSPC",
-        true,
-    ),
-];
-
-const fn fault(
-    name: &'static str,
-    calls: &'static str,
-    effect: &'static str,
-    onward: bool,
-) -> Fault {
-    Fault {
-        name,
-        calls,
-        effect,
-        onward,
-    }
-}
-
-/// strace, if it is there and may trace.
-fn strace_works() -> bool {
-    let tried = Command::new("strace")
-        .args(["-f", "-o", "/dev/null", "true"])
-        .output();
-    let works = tried.is_ok_and(|output| output.status.success());
-    if !works {
-        assert_ne!(
-            std::env::var("CI").as_deref(),
-            Ok("true"),
-            "strace is not installed or may not trace, and CI must run these tests"
-        );
-        say("skipped: strace is not installed or may not trace");
-    }
-    works
-}
-
-/// The command under strace with more options.
-fn traced(home: &Home, folder: &Folder, line: &str, options: &[String]) -> Run {
-    let plain = home.command(folder, line);
-    let mut command = Command::new("strace");
-    home.prepare(&mut command);
-    command
-        .args(["-f", "-qq", "-o"])
-        .arg(home.trace())
-        .args(options);
-    command.arg(plain.get_program()).args(plain.get_args());
-    Run::of(command)
-}
-
-/// How often the main thread makes calls of each kind in an undisturbed run.
-fn count_calls(home: &Home) -> BTreeMap<&'static str, usize> {
-    let trace = fs::read_to_string(home.trace()).unwrap();
-    let main = trace.split_whitespace().next().unwrap_or_default();
-    let of_main = |line: &&str| line.split_whitespace().next() == Some(main);
-    let called = |line: &str| {
-        let call = line.split_whitespace().nth(1)?;
-        Some(call.split('(').next()?.to_owned())
-    };
-    let calls: Vec<String> = trace.lines().filter(of_main).filter_map(called).collect();
-    FAULTS
-        .iter()
-        .map(|fault| {
-            let kinds: Vec<&str> = fault.calls.split(',').collect();
-            let count = calls.iter().filter(|c| kinds.contains(&c.as_str())).count();
-            (fault.calls, count)
-        })
-        .collect()
-}
-
-fn try_scenario(scenario: &Scenario) -> usize {
+fn try_scenario(scenario: &Scenario, tally: &mut Tally) {
     let prepared = Folder::sample();
     let elsewhere = Home::new();
     for line in scenario.before {
@@ -172,40 +69,35 @@ fn try_scenario(scenario: &Scenario) -> usize {
     let start = prepared.state();
     let shut = shut(&prepared.snapshot());
     let command = format!("{} --yes", scenario.command);
-    let home = Home::new();
+    let faults = [&OF_MANIFESTS[..], &OF_JOURNAL].concat();
     let undisturbed = Folder::of(&start);
-    let trace = format!("trace={NAMING},{SYNCING},write");
-    let run = traced(&home, &undisturbed, &command, &["-e".into(), trace]);
+    let (run, calls) = disk::count(&Home::new(), &undisturbed, &command, &faults);
     assert_eq!(run.code, Some(0), "{}: {run}", scenario.name);
     let ends = Ends {
         end: undisturbed.state(),
         start,
         shut,
     };
-    let calls = count_calls(&home);
-    let mut points = 0;
-    for fault in FAULTS {
-        for k in 1..=calls[fault.calls] {
-            for way in Way::of_point(k) {
-                let point = format!("{}, call {k}", fault.name);
+    for fault in faults {
+        for k in 1..=calls[fault.name] {
+            let point = format!("{}: {}, call {k}", scenario.name, fault.name);
+            tally.try_point(&point, |way| {
                 let (home, folder) = (Home::new(), Folder::of(&ends.start));
-                let onward = if fault.onward { "+" } else { "" };
-                let inject = format!("inject={}:{}:when={k}{onward}", fault.calls, fault.effect);
-                let run = traced(&home, &folder, &command, &["-e".into(), inject]);
+                let run = disk::strike(&home, &folder, &command, k, fault);
                 judge(&folder, &home, scenario, &ends, way, &run, &point);
-                points += 1;
-            }
+            });
         }
     }
-    points
 }
 
 #[test]
 fn on_manifests() {
-    if !strace_works() {
+    if !disk::strace_works() {
         return;
     }
-    let points: usize = chosen(&KUBERNETES, 2).iter().map(try_scenario).sum();
-    say(&format!("manifests: {points} points of disturbance tried"));
-    assert!(points > 20, "only {points} points");
+    let mut tally = Tally::default();
+    for scenario in chosen(&KUBERNETES, 0, 2) {
+        try_scenario(&scenario, &mut tally);
+    }
+    tally.end("manifests", 60);
 }

@@ -24,17 +24,20 @@ const fn scenario(
 }
 
 /// The scenarios to try: all of them where `CALICOCTL_PROTECT_EVERY_FAULT` is set, which takes long,
-/// else the first few.
-pub fn chosen(all: &[Scenario], few: usize) -> &[Scenario] {
-    let count = match std::env::var_os("CALICOCTL_PROTECT_EVERY_FAULT") {
-        Some(_) => all.len(),
-        None => few,
-    };
-    all.get(..count).unwrap_or(all)
+/// else a few.
+pub fn chosen(all: &[Scenario], from: usize, few: usize) -> Vec<Scenario> {
+    let all = all.iter().copied();
+    match std::env::var_os("CALICOCTL_PROTECT_EVERY_FAULT") {
+        Some(_) => all.collect(),
+        None => all.skip(from).take(few).collect(),
+    }
 }
 
 const PROTECT_ETCD: &str = "server etcd --node cp-1 --node cp-2 --grant-needed";
 const PROTECT_AND_PRUNE: &str = "server etcd --node cp-1 --node cp-2 --grant-needed --prune";
+
+const IN_A_TIER: &str =
+    "server postgres --port tcp/5432 --workload 'shop/app == \"db\"' --tier guard";
 
 /// On the Kubernetes sample cluster.
 pub const KUBERNETES: [Scenario; 14] = [
@@ -56,11 +59,7 @@ pub const KUBERNETES: [Scenario; 14] = [
         &[],
         "server felix-metrics --all-nodes",
     ),
-    scenario(
-        "protect in a tier",
-        &[],
-        "server postgres --port tcp/5432 --workload 'shop/app == \"db\"' --tier guard",
-    ),
+    scenario("protect in a tier", &[], IN_A_TIER),
     scenario("prune", &[PROTECT_ETCD], "prune etcd"),
     scenario(
         "narrow a failsafe",
@@ -81,15 +80,17 @@ pub const KUBERNETES: [Scenario; 14] = [
     ),
     scenario(
         "grant a pod",
-        &[],
+        &[IN_A_TIER],
         "grant postgres --workload 'monitoring/app == \"prometheus\"'",
     ),
 ];
 
 const ON_HOSTS: &str = "server etcd --node m1 --node m2 --grant-needed";
 
+const ON_HOSTS_AND_PRUNE: &str = "server etcd --node m1 --node m2 --grant-needed --prune";
+
 /// On hosts without Kubernetes.
-pub const HOSTS: [Scenario; 7] = [
+pub const HOSTS: [Scenario; 12] = [
     scenario("grant nodes", &[], "grant etcd --all-nodes"),
     scenario("protect", &[], ON_HOSTS),
     scenario(
@@ -108,6 +109,19 @@ pub const HOSTS: [Scenario; 7] = [
         "prune tcp/22 --keep-net 192.0.2.0/24 --direction inbound",
     ),
     scenario("remove", &[ON_HOSTS], "remove etcd"),
+    scenario("protect and prune", &[], ON_HOSTS_AND_PRUNE),
+    scenario("prune", &[ON_HOSTS], "prune etcd"),
+    scenario("restore", &[ON_HOSTS_AND_PRUNE], "restore etcd"),
+    scenario(
+        "remove with the failsafes",
+        &[ON_HOSTS_AND_PRUNE],
+        "remove etcd --restore",
+    ),
+    scenario(
+        "protect in a tier",
+        &[],
+        "server postgres --port tcp/5432 --node m1 --tier guard",
+    ),
     scenario(
         "revoke",
         &["grant etcd --all-nodes"],

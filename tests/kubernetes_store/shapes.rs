@@ -1,6 +1,7 @@
 //! Which of Calico's API groups is alive (data model, 4.2 to 4.4).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 
 use calicoctl_protect::calico::DatastoreKind;
 use calicoctl_protect::store::config::{ApiGroup, KubernetesConfig};
@@ -101,7 +102,9 @@ async fn shape_of(
         .await
         .map_err(|e| words(&e))?;
     let create = [Write::Create(mk_hep("h", &[]))];
-    let written = store.write(&create, &mut |_| ()).await;
+    let written = store
+        .write(&create, &AtomicBool::new(false), &mut |_| ())
+        .await;
     let refused = match written {
         // The server of documents takes no writes: getting so far is what counts.
         Err(error) if !error.message.contains("refused to create") => Err(error.message),

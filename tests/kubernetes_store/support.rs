@@ -1,6 +1,7 @@
 //! Stores over doubles, and objects to put into them.
 
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use calicoctl_protect::calico::{
@@ -124,7 +125,11 @@ pub async fn write(
     batch: &[Write],
 ) -> (Vec<usize>, Result<(), StoreError>) {
     let mut done = Vec::new();
-    let result = store.write(batch, &mut |index| done.push(index)).await;
+    let result = store
+        .write(batch, &AtomicBool::new(false), &mut |index| {
+            done.push(index)
+        })
+        .await;
     done.sort_unstable();
     (done, result)
 }

@@ -1,5 +1,7 @@
 //! Writing: the smallest patch, for the version that was read, and nothing lost.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind, ObjectId};
 use calicoctl_protect::store::{Store, StoreErrorKind, Write};
 use serde_json::{Value, json};
@@ -288,6 +290,36 @@ async fn many_writes_are_under_way_at_once_but_no_more_than_the_limit() {
         counters.connections, 0,
         "the connection that is there is used"
     );
+}
+
+#[tokio::test]
+async fn who_is_asked_to_stop_begins_no_more_and_tells_what_was_under_way() {
+    let limits = calicoctl_protect::store::kubernetes::Limits {
+        in_flight: 4,
+        ..limits()
+    };
+    let mut bench = mk_bench_with(Shape::NativeV3, "v3.32.1", limits);
+    bench.load((0..40).map(|n| mk_hep(&format!("h{n:02}"), &[("a", "1")])));
+    let snapshot = bench.read(&KINDS).await;
+    let batch: Vec<Write> = (0..40)
+        .map(|n| set_label(&snapshot, &hep_id(&format!("h{n:02}")), "x", "1"))
+        .collect();
+    let (stop, mut done) = (AtomicBool::new(false), Vec::new());
+    let mut tell = |index| {
+        done.push(index);
+        stop.store(true, Ordering::Relaxed);
+    };
+    let result = bench.store.write(&batch, &stop, &mut tell).await;
+    assert_eq!(result, Ok(()));
+    done.sort_unstable();
+    assert!((1..=4).contains(&done.len()), "{done:?}");
+    let changed = (0..40).filter(|n| {
+        let hep = bench
+            .double
+            .get("hostendpoints.projectcalico.org", &format!("h{n:02}"));
+        hep.unwrap()["metadata"]["labels"].get("x").is_some()
+    });
+    assert_eq!(done, changed.collect::<Vec<usize>>());
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use calicoctl_protect::calico::edit::Step;
 use calicoctl_protect::calico::{FieldEdit, FieldPath, Kind, ObjectId, Snapshot};
@@ -105,7 +106,7 @@ pub fn unreadable(path: &Path) -> StoreError {
 /// Writes a batch and tells what was reported as done.
 pub fn write(store: &mut Manifests, batch: &[Write]) -> Result<Vec<usize>, StoreError> {
     let mut done = Vec::new();
-    run(store.write(batch, &mut |i| done.push(i))).map(|()| done)
+    run(store.write(batch, &AtomicBool::new(false), &mut |i| done.push(i))).map(|()| done)
 }
 
 /// A cluster-scoped object's identity.

@@ -42,6 +42,29 @@ pub struct Waivers {
 }
 
 impl Waivers {
+    /// Whether no risk is taken.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allow_lockout.is_empty() && self.accept_unproven.is_empty()
+    }
+
+    /// What it takes to go back to before a proved plan: flows that did not come about then, or
+    /// could not be decided, as long as they are not too many to be named.
+    #[must_use]
+    pub fn to_go_back(proof: &Proof) -> Self {
+        const NAMED: usize = 10_000;
+        let ids = |fate| -> Vec<String> {
+            let flows = proof.with(fate).flat_map(FlowProof::ids);
+            flows.take(NAMED).collect()
+        };
+        let closed = ids(Fate::ClosedBefore);
+        let undecided = ids(Fate::Undecided).into_iter();
+        Self {
+            accept_unproven: closed.iter().cloned().chain(undecided).collect(),
+            allow_lockout: closed,
+        }
+    }
+
     /// Whether the risk for a flow is taken.
     #[must_use]
     pub fn cover(&self, id: &str, fate: Fate) -> bool {

@@ -19,6 +19,7 @@ mod values;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 
 pub use self::client::Patience;
 use self::client::{Client, User};
@@ -116,9 +117,10 @@ impl Store for Etcd {
     async fn write(
         &mut self,
         batch: &[Write],
+        stop: &AtomicBool,
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
-        write::write(self, batch, done).await
+        write::write(self, batch, stop, done).await
     }
 }
 

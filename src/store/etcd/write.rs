@@ -4,6 +4,7 @@
 //! effect. It is not sent again before its keys have been read back.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::client::Hope;
 use super::fault::Fault;
@@ -28,10 +29,11 @@ const CLUSTER_CHANGES: usize = 5;
 pub async fn write(
     store: &mut Etcd,
     batch: &[Write],
+    stop: &AtomicBool,
     done: &mut dyn FnMut(usize),
 ) -> Result<(), StoreError> {
     let mut first = 0;
-    while first < batch.len() {
+    while first < batch.len() && !stop.load(Ordering::Relaxed) {
         // A transaction must not write one key twice.
         let mut ids: BTreeSet<&ObjectId> = BTreeSet::new();
         let rest = batch.get(first..).unwrap_or_default();
@@ -40,7 +42,7 @@ pub async fn write(
             .take_while(|write| ids.insert(write.id()))
             .count();
         let part = rest.get(..length).unwrap_or_default();
-        write_part(store, part, first, done).await?;
+        write_part(store, part, first, stop, done).await?;
         first += length.max(1);
     }
     Ok(())
@@ -85,6 +87,7 @@ async fn write_part(
     store: &mut Etcd,
     batch: &[Write],
     first: usize,
+    stop: &AtomicBool,
     done: &mut dyn FnMut(usize),
 ) -> Result<(), StoreError> {
     let (cluster, version) = open(store).await?;
@@ -101,6 +104,9 @@ async fn write_part(
     let mut guard = cluster.mod_revision;
     let mut groups = grouped(all, store.max_operations);
     while let Some(group) = groups.pop_front() {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
         match commit(store, &group, &mut guard).await? {
             Commit::Done(revision) => {
                 for written in &group {

@@ -19,6 +19,7 @@ mod window;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::AtomicBool;
 
 use self::cluster::{Cluster, Identity};
 use self::prepare::Desk;
@@ -119,13 +120,14 @@ impl KubernetesStore {
         &mut self,
         batch: &[Write],
         indices: &[usize],
+        stop: &AtomicBool,
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
         let desk = desk(&self.open, &self.identity, &self.places, false)?;
         let jobs = indices
             .iter()
             .filter_map(|i| Some(Job::new(*i, batch.get(*i)?)));
-        let result = write::run(desk, &mut self.window, jobs.collect(), done).await;
+        let result = write::run(desk, &mut self.window, jobs.collect(), stop, done).await;
         for (id, place) in result.written {
             match place {
                 Some(place) => self.places.insert(id, place),
@@ -187,6 +189,7 @@ impl Store for KubernetesStore {
     async fn write(
         &mut self,
         batch: &[Write],
+        stop: &AtomicBool,
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
         if self.identity.found {
@@ -209,7 +212,7 @@ impl Store for KubernetesStore {
             }
         }
         for (_, indices) in rounds {
-            self.run(batch, &indices, done).await?;
+            self.run(batch, &indices, stop, done).await?;
         }
         Ok(())
     }

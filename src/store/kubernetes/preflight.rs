@@ -1,6 +1,7 @@
 //! Before the first write: may this user make every change, and would the server take it?
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicBool;
 
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
@@ -148,7 +149,8 @@ pub(super) async fn dry_run(
         .iter()
         .enumerate()
         .map(|(i, write)| Job::new(i, write));
-    let result = write::run(desk, window, jobs.collect(), &mut |_| ()).await;
+    let never = AtomicBool::new(false);
+    let result = write::run(desk, window, jobs.collect(), &never, &mut |_| ()).await;
     match result.error {
         Some(error) => Err(error.detail("found by a dry run: nothing was written")),
         None => Ok(()),

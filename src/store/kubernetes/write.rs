@@ -1,6 +1,7 @@
 //! Writing: many requests at once, each of them told apart for certain into done and not done.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -70,19 +71,21 @@ enum Look {
     Unknown(StoreError),
 }
 
-/// Carries out jobs, which may take effect in any order. After the first failure no more are
-/// begun; those under way are waited for, so that `done` hears of all that took effect.
+/// Carries out jobs, which may take effect in any order. After the first failure, and once `stop` is
+/// raised, no more are begun; those under way are waited for, so that `done` hears of all that took
+/// effect.
 pub(super) async fn run(
     desk: Desk<'_>,
     window: &mut Window,
     jobs: Vec<Job<'_>>,
+    stop: &AtomicBool,
     done: &mut dyn FnMut(usize),
 ) -> Done {
     let mut waiting: VecDeque<Job<'_>> = jobs.into();
     let mut flying = FuturesUnordered::new();
     let mut result = Done::default();
     loop {
-        if result.error.is_some() {
+        if result.error.is_some() || stop.load(Ordering::Relaxed) {
             waiting.clear();
         }
         let mut pause = None;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
@@ -44,18 +45,19 @@ pub fn write(
     home: &Home<'_>,
     batch: &[Write],
     mut ready: Option<Ready>,
+    stop: &AtomicBool,
     done: &mut dyn FnMut(usize),
 ) -> Result<(), StoreError> {
     let mut rest = batch;
     let mut first = 0;
-    while !rest.is_empty() {
+    while !rest.is_empty() && !stop.load(Ordering::Relaxed) {
         let count = independent(rest);
         let (now, later) = rest.split_at(count);
         let files = match ready.take() {
             Some(ready) => ready,
             None => group(folder, home, now)?,
         };
-        commit::all(folder, files, &mut |i| done(first + i))?;
+        commit::all(folder, files, stop, &mut |i| done(first + i))?;
         first += count;
         rest = later;
     }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::store::StoreError;
@@ -47,16 +48,20 @@ pub struct Prepared {
 pub fn all(
     folder: &mut Folder,
     files: Vec<(Prepared, Vec<usize>)>,
+    stop: &AtomicBool,
     done: &mut dyn FnMut(usize),
 ) -> Result<(), StoreError> {
     let mut files = files.into_iter().peekable();
-    while files.peek().is_some() {
+    while files.peek().is_some() && !stop.load(Ordering::Relaxed) {
         let some: Vec<_> = files.by_ref().take(SIDE_BY_SIDE).collect();
         let staged = stage(&some);
         let mut folders = BTreeSet::new();
         let mut finished = Vec::new();
         let mut result = Ok(());
         for ((prepared, numbers), staged) in some.into_iter().zip(staged) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             folders.extend(prepared.source.path.parent().map(PathBuf::from));
             result = staged.and_then(|staged| prepared.take_place(staged, folder));
             if result.is_err() {

@@ -24,6 +24,7 @@ mod value;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use crate::calico::{Snapshot, Version};
 
@@ -140,6 +141,7 @@ impl Store for Manifests {
     async fn write(
         &mut self,
         batch: &[Write],
+        stop: &AtomicBool,
         done: &mut dyn FnMut(usize),
     ) -> Result<(), StoreError> {
         self.loaded()?;
@@ -148,6 +150,7 @@ impl Store for Manifests {
             return Ok(());
         };
         let home = home(&self.root, self.into.as_deref(), &self.memory);
-        batch::write(folder, &home, batch, ready.map(|(_, ready)| ready), done)
+        let ready = ready.map(|(_, ready)| ready);
+        batch::write(folder, &home, batch, ready, stop, done)
     }
 }

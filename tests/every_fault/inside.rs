@@ -1,0 +1,56 @@
+//! Commands in the process of the test, on a store that waits for answers as long as the test wants.
+
+use calicoctl_protect::cli::Cli;
+use calicoctl_protect::cli::args::{Global, LogLevel, PlanFormat, Running};
+use calicoctl_protect::cli::error::CliError;
+use calicoctl_protect::cli::exit::Exit;
+use calicoctl_protect::cli::ui::{Color, Ui};
+use calicoctl_protect::cli::write::{conclude, prepare};
+use calicoctl_protect::plan::saved::Waivers;
+use calicoctl_protect::plugin::called::Called;
+use calicoctl_protect::store::Store;
+
+use crate::command::Run;
+use crate::command::trips::words;
+use crate::field::Home;
+
+/// Plans what a command line wants, and writes it.
+pub async fn run(home: &Home, store: &mut impl Store, line: &str) -> Run {
+    match carry_out(home, store, line).await {
+        Ok(exit) => ended(exit, String::new()),
+        Err(error) => ended(error.exit, format!("{error:#?}")),
+    }
+}
+
+fn ended(exit: Exit, err: String) -> Run {
+    let (out, code) = (String::new(), Some(i32::from(exit.code())));
+    Run { out, err, code }
+}
+
+async fn carry_out(home: &Home, store: &mut impl Store, line: &str) -> Result<Exit, CliError> {
+    let words: Vec<String> = words(line).into_iter().map(str::to_owned).collect();
+    let (order, _) = Cli::order_of(&words)?;
+    let ui = Ui::new(Color::Never, true, Called::Bare);
+    let global = Global {
+        manifests: None,
+        config: None,
+        context: None,
+        kubeconfig: None,
+        journal: Some(home.journals().join("calicoctl-protect")),
+        log_level: LogLevel::default(),
+        calico_version: None,
+        color: Color::Never,
+        quiet: true,
+        allow_version_mismatch: false,
+    };
+    let running = Running {
+        dry_run: false,
+        detailed_exitcode: false,
+        yes: true,
+        output: PlanFormat::Text,
+        confirm_within: None,
+    };
+    let prepared = prepare(&order, store, ui).await?;
+    let waivers = Waivers::default();
+    conclude(&order, prepared, &waivers, &running, &global, store, ui).await
+}

@@ -1,0 +1,214 @@
+//! What happens on the way of a run while it cannot be asked: a controller that puts things back, a
+//! cluster that answers no more, somebody who presses Ctrl-C.
+
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::double::{Double, Fault, Shape, When};
+use super::place::{Place, Run, What};
+
+const HEPS: &str = "hostendpoints.projectcalico.org";
+const LABEL: &str = "allowed-typha-client";
+
+async fn native() -> Place {
+    Place::new(What::Kubernetes(Shape::NativeV3), "v3.32.1")
+        .await
+        .unwrap()
+}
+
+fn spawn(place: &Place, line: &str) -> Child {
+    let mut command = place.command(line);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+fn end(child: Child) -> Run {
+    let output = child.wait_with_output().unwrap();
+    Run {
+        code: output.status.code().unwrap(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Waits until something has happened.
+async fn until(what: &str, happened: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !happened() {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Files of the journal with an ending.
+fn journal(place: &Place, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![place.dir().join(".local/state/calicoctl-protect")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The runs that the history tells of, and how they stand.
+fn states(place: &Place) -> Vec<String> {
+    let history = place.does("history -o json").json();
+    let runs = history["runs"].as_array().unwrap().iter();
+    runs.map(|run| run["state"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Takes a label off an object as soon as it is there, as a controller with a name does.
+async fn take_off(double: &Double, resource: &str, name: &str, manager: &str) {
+    let labelled = || {
+        let object = double.get(resource, name).unwrap();
+        object["metadata"]["labels"].get(LABEL).is_some()
+    };
+    until("no label came", labelled).await;
+    let mut object = double.get(resource, name).unwrap();
+    let version = object["apiVersion"].clone();
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    metadata.shift_remove("resourceVersion");
+    metadata["labels"]
+        .as_object_mut()
+        .unwrap()
+        .shift_remove(LABEL);
+    metadata.insert(
+        "managedFields".into(),
+        json!([{"manager": manager, "operation": "Update", "fieldsType": "FieldsV1",
+            "apiVersion": version, "time": "2026-11-29T10:00:00Z",
+            "fieldsV1": {"f:metadata": {"f:labels": {}}}}]),
+    );
+    double.load([object]);
+}
+
+#[tokio::test]
+async fn a_label_that_a_controller_takes_off_again_is_a_failure_that_names_it() {
+    for (host, resource, object, shown, owner) in [
+        (
+            "w-1",
+            HEPS,
+            "w-1-eth0",
+            "HostEndpoint/w-1-eth0",
+            "kube-controllers",
+        ),
+        // By the Node, whose labels kube-controllers copies to the automatic host endpoint.
+        ("w-3", "nodes", "w-3", "Node/w-3", "cloud-node-manager"),
+    ] {
+        let place = native().await;
+        let before = place.stored().await;
+        // The label takes effect at once; the answer that says so takes its time.
+        let written = When::write().and_path(object);
+        let slow = Fault::Slow(Duration::from_millis(500));
+        place.double().fault(written, slow);
+        let child = spawn(&place, &format!("grant typha --node {host} --yes"));
+        take_off(place.double(), resource, object, owner).await;
+        let run = end(child);
+        assert_eq!(run.code, 6, "{run}");
+        run.says("error: 1 object did not stay as written")
+            .says(&format!(
+                "{shown}: metadata.labels.{LABEL} is not as written; probably put back by field manager `{owner}`"
+            ));
+        assert_eq!(states(&place), ["partly"], "{run}");
+        place.double().clear_faults();
+        place.does("undo --yes");
+        assert_eq!(place.stored().await, before, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn where_the_cluster_answers_no_more_within_the_window_the_run_is_taken_back() {
+    let place = native().await;
+    let before = place.stored().await;
+    let child = spawn(
+        &place,
+        "grant typha --node w-1 --net 198.51.100.0/28 --yes --confirm-within 1m",
+    );
+    let waits = || {
+        let texts = journal(&place, "jsonl").into_iter();
+        texts
+            .map(std::fs::read_to_string)
+            .any(|text| text.is_ok_and(|text| text.contains("{\"awaiting\"")))
+    };
+    until("the run does not wait", waits).await;
+    assert_ne!(place.stored().await, before);
+    place.double().fault(When::any(), Fault::CutBefore);
+    until("the run still waits", || {
+        !journal(&place, "verdict").is_empty()
+    })
+    .await;
+    place.double().clear_faults();
+    let run = end(child);
+    assert_eq!(run.code, 1, "{run}");
+    run.says("warning: the cluster does not answer any more (")
+        .says("it is taken back, and that is read back and proved");
+    assert_eq!(place.stored().await, before, "{run}");
+    assert_eq!(states(&place), ["undone", "done"], "{run}");
+}
+
+/// So many hosts that their labels cannot all be on their way at once.
+const MANY: usize = 200;
+
+fn hosts() -> Vec<Value> {
+    let host = |n: usize| {
+        let (name, ip) = (format!("many-{n:03}"), format!("192.0.2.{}", n + 30));
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name},
+            "status": {"addresses": [{"type": "InternalIP", "address": ip}]}});
+        let hep = json!({"apiVersion": "projectcalico.org/v3", "kind": "HostEndpoint",
+            "metadata": {"name": format!("{name}-eth0"), "labels": {"node": name}},
+            "spec": {"node": name, "interfaceName": "eth0", "expectedIPs": [ip],
+                "profiles": ["projectcalico-default-allow"]}});
+        [node, hep]
+    };
+    (0..MANY).flat_map(host).collect()
+}
+
+#[tokio::test]
+async fn ctrl_c_lets_what_is_on_its_way_arrive_and_begins_no_more() {
+    for way in ["apply --resume", "undo"] {
+        let place = native().await;
+        place.load(hosts());
+        let double = place.double();
+        let before = place.stored().await;
+        double.fault(When::write(), Fault::Slow(Duration::from_millis(300)));
+        let child = spawn(&place, "grant typha --all-nodes --yes");
+        let writes = || double.requests().iter().filter(|r| r.is_write()).count();
+        until("nothing is written", || writes() > 0).await;
+        let interrupted = std::process::Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(interrupted.unwrap().success());
+        let run = end(child);
+        assert_eq!(run.code, 6, "{run}");
+        run.says("written, then: interrupted")
+            .says("`apply --resume ");
+        let labelled = |heps: Vec<Value>| {
+            let labels = heps
+                .into_iter()
+                .map(|hep| hep["metadata"]["labels"].clone());
+            labels.filter(|labels| labels.get(LABEL).is_some()).count()
+        };
+        let there = labelled(double.list(HEPS));
+        assert!(0 < there && there < MANY, "{there} labels\n{run}");
+        run.says(&format!("error: {} of ", writes()));
+        double.clear_faults();
+        let list = place.does("history -o json").json();
+        let id = list["runs"][0]["id"].as_str().unwrap();
+        place.does(&format!("{way} {id} --yes"));
+        if way == "undo" {
+            assert_eq!(place.stored().await, before);
+        } else {
+            place.does("grant typha --all-nodes").says("nothing to do");
+        }
+    }
+}
