@@ -475,6 +475,69 @@ fn untracked_policy_does_not_hold_against_clients_that_choose_a_failsafe_port() 
     assert_eq!(ask(&cluster).0, Verdict::Deny);
 }
 
+/// A node of which only two addresses are known, and the policy of the endpoint for each of two
+/// interfaces, one of which carries them.
+fn two_interfaces(first: &str, second: &str, outbound: Value) -> Cluster {
+    let endpoint = |name: &str, interface: &str| {
+        hep(
+            name,
+            json!({"host": name}),
+            json!({"node": "s", "interfaceName": interface}),
+        )
+    };
+    let policy = |name: &str, action: &str| {
+        calico(
+            "GlobalNetworkPolicy",
+            name,
+            json!({"selector": format!("host == '{name}'"), "types": ["Ingress"],
+                "ingress": [{"action": action}]}),
+        )
+    };
+    Cluster::new(vec![
+        node("c", "192.0.2.1/24", eth0("192.0.2.1"), None),
+        node("s", "192.0.2.2/24", None, None),
+        hep(
+            "c",
+            json!({}),
+            json!({"node": "c", "interfaceName": "eth0",
+            "profiles": ["projectcalico-default-allow"]}),
+        ),
+        endpoint("s-0", "eth0"),
+        endpoint("s-1", "eth1"),
+        policy("s-0", first),
+        policy("s-1", second),
+        calico(
+            "FelixConfiguration",
+            "default",
+            json!({"failsafeOutboundHostPorts": outbound}),
+        ),
+    ])
+}
+
+#[test]
+fn what_cannot_be_decided_is_no_worse_where_no_case_is() {
+    let port: ServerPort = "tcp/8080".parse().unwrap();
+    let asked = Connection::to_port(Party::node("c"), Party::node("s"), port);
+    let never_worse = |before: &Cluster, after: &Cluster| {
+        let (before, after) = (before.world(), after.world());
+        for world in [&before, &after] {
+            assert_eq!(world.explain(&asked).verdict, Verdict::Unproven);
+        }
+        before.is_never_worse_in(&after, std::slice::from_ref(&asked))
+    };
+    let none = two_interfaces("Allow", "Deny", json!([]));
+    // Another rule lets it out, but nothing is lost by that.
+    let failsafe = json!([{"protocol": "tcp", "port": 8080}]);
+    let more = two_interfaces("Allow", "Deny", failsafe);
+    assert_ne!(none.world().explain(&asked), more.world().explain(&asked));
+    assert!(never_worse(&none, &more));
+    assert!(never_worse(&more, &none));
+    // The same input is missing, but the case that was open is shut.
+    let other = two_interfaces("Deny", "Allow", json!([]));
+    assert_eq!(none.world().explain(&asked), other.world().explain(&asked));
+    assert!(!never_worse(&none, &other));
+}
+
 #[test]
 fn objects_that_felix_drops_are_named() {
     let world = three_nodes()

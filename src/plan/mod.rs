@@ -13,6 +13,7 @@ use crate::recipe::{Draft, Note, Stage, Step};
 use crate::store::Write;
 
 mod alike;
+mod batches;
 pub mod check;
 pub mod impact;
 pub mod legal;
@@ -166,6 +167,7 @@ impl Plan {
             Course::Forward => steps.sort_by_key(|step| step.stage),
             Course::Backward => steps.sort_by_key(|step| std::cmp::Reverse(step.stage)),
         }
+        batches::spread(&mut steps);
         let changes = changes(snapshot, steps);
         notes.extend(owners::notes(snapshot, &changes));
         Self {
@@ -181,11 +183,11 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    /// The changes in batches that may take effect in any order: those of one stage. Whoever a
-    /// stage lets in is in before the next one begins, and no part of a stage shuts anybody out
-    /// whom the whole of it would not.
+    /// The changes in batches that may take effect in any order: parts of one stage, with one
+    /// change of any host at most. Whoever a stage lets in is in before the next one begins, and no
+    /// part of a stage shuts anybody out whom the whole of it would not.
     pub fn batches(&self) -> impl Iterator<Item = &[Change]> {
-        self.changes.chunk_by(|a, b| a.stage == b.stage)
+        batches::batches(&self.changes)
     }
 
     /// How many objects are made, changed and taken away. An object that changes in several stages

@@ -2,9 +2,10 @@
 //!
 //! Writes are not atomic. A run may stop behind any change, and the changes of one stage may take
 //! effect in any order. So flows are proved not only at the plan's end but in every state that can
-//! come about: after each stage, and, within a stage, for every way in which any two of its changes
-//! may stand to each other. A flow is decided by what its client's side and its server's side are,
-//! so two changes of a stage are all that it can depend on.
+//! come about: after each batch, and, within a batch, for every way in which any two of its changes
+//! may stand to each other. A flow is decided by its client's side and its server's side. A batch
+//! holds one change of either at most ([`super::batches`]), so two changes are all that it can
+//! depend on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -31,9 +32,9 @@ pub enum Fate {
     /// It was not possible before, and the plan does not change that.
     #[serde(rename = "closed before")]
     ClosedBefore,
-    /// It cannot be decided, and the plan does not touch what it depends on.
+    /// It cannot be decided, and whatever is true of what is missing, the plan does not cut it.
     Undecided,
-    /// It cannot be decided in some state, and the plan has to do with it.
+    /// It cannot be decided in some state, and the plan may cut it.
     Unproven,
     /// It is cut in some state.
     Cut,
@@ -269,8 +270,9 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
     flows.extend(further.iter().map(|need| (need.clone(), None)));
     flows.sort_by(|a, b| a.0.id.cmp(&b.0.id));
     flows.dedup_by(|a, b| a.0.id == b.0.id);
-    let world = World::from_snapshot(&start);
-    let first: Vec<Decision> = flows.iter().map(|(need, _)| decide(&world, need)).collect();
+    let start_world = World::from_snapshot(&start);
+    let first = flows.iter().map(|(need, _)| decide(&start_world, need));
+    let first: Vec<Decision> = first.collect();
     let mut proof = Proof {
         flows: (flows.into_iter().zip(&first))
             .map(|((need, alike), decision)| FlowProof {
@@ -288,13 +290,13 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
         states: 1,
         stand_in: classes.stand_in(),
     };
-    let ways = Ways::before(&start, &end, &world, &classes);
+    let ways = Ways::before(&start, &end, &start_world, &classes);
     let mut closed = Vec::new();
     for state in States::of(&few, &plan) {
         let world = World::from_snapshot(&settled(&few, state.snapshot));
         proof.states += 1;
         for (flow, before) in proof.flows.iter_mut().zip(&first) {
-            look(flow, before, &world, &state.when);
+            look(flow, before, [&start_world, &world], &state.when);
         }
         for way in &ways {
             way.look(&world, &state.when, &mut closed);
@@ -383,16 +385,20 @@ fn flows_of<'f>(
 }
 
 /// Looks at a flow in one more state and keeps the worst.
-fn look(flow: &mut FlowProof, before: &Decision, world: &World, when: &str) {
+fn look(flow: &mut FlowProof, before: &Decision, [start, world]: [&World; 2], when: &str) {
     if flow.fate == Fate::Cut {
         return;
     }
     let decision = decide(world, &flow.need);
     let fate = match (before.verdict, decision.verdict) {
-        (Verdict::Deny, Verdict::Allow) | (_, Verdict::Allow) => return,
-        (Verdict::Deny, Verdict::Deny) => return,
+        // What was shut cannot be cut.
+        (_, Verdict::Allow) | (Verdict::Deny, _) => return,
         (_, Verdict::Deny) => Fate::Cut,
-        (Verdict::Unproven, Verdict::Unproven) if *before == decision => return,
+        (Verdict::Unproven, Verdict::Unproven)
+            if start.is_never_worse_in(world, &ways_of(&flow.need)) =>
+        {
+            return;
+        }
         (_, Verdict::Unproven) => Fate::Unproven,
     };
     if fate > flow.fate {
@@ -402,21 +408,36 @@ fn look(flow: &mut FlowProof, before: &Decision, world: &World, when: &str) {
     }
 }
 
-/// Decides a needed flow; of one that either end may open, the better way counts.
-fn decide(world: &World, need: &Need) -> Decision {
-    let decision = world.explain(&need.connection);
-    if !need.either_way || decision.verdict == Verdict::Allow {
-        return decision;
-    }
-    let back = Connection {
+/// The connections by which a needed flow may come about.
+fn ways_of(need: &Need) -> Vec<Connection> {
+    let back = need.either_way.then(|| Connection {
         from: need.connection.to.clone(),
         to: need.connection.from.clone(),
         ..need.connection.clone()
-    };
-    let other = world.explain(&back);
-    match (decision.verdict, other.verdict) {
-        (_, Verdict::Allow) | (Verdict::Deny, Verdict::Unproven) => other,
-        _ => decision,
+    });
+    std::iter::once(need.connection.clone())
+        .chain(back)
+        .collect()
+}
+
+/// Decides a needed flow; of one that either end may open, the better way counts.
+fn decide(world: &World, need: &Need) -> Decision {
+    let ways = ways_of(need);
+    let mut decisions = ways.iter().map(|way| world.explain(way));
+    let first = decisions
+        .next()
+        .unwrap_or_else(|| world.explain(&need.connection));
+    if first.verdict == Verdict::Allow {
+        return first;
+    }
+    match decisions.next() {
+        Some(other)
+            if other.verdict == Verdict::Allow
+                || (first.verdict, other.verdict) == (Verdict::Deny, Verdict::Unproven) =>
+        {
+            other
+        }
+        _ => first,
     }
 }
 
@@ -449,9 +470,14 @@ impl States {
                     when: format!("in the middle of {stage}"),
                 }
             });
+            let next = plan.changes.get(done);
+            let goes_on = next.is_some_and(|next| batch.iter().any(|b| b.stage == next.stage));
             let whole = State {
                 snapshot: plan.after(before, done),
-                when: format!("after {stage}"),
+                when: match goes_on {
+                    true => format!("in the middle of {stage}"),
+                    false => format!("after {stage}"),
+                },
             };
             parts.chain(std::iter::once(whole))
         })

@@ -10,7 +10,7 @@ use crate::calico::felix::Direction;
 use crate::calico::{ServerPort, Transport};
 
 use super::connection::Traffic;
-use super::oracle::{ClientPorts, Oracle, Outcome, explore};
+use super::oracle::{ClientPorts, ForAnybody, Oracle, Outcome, explore};
 use super::world::World;
 
 const LISTS: [Direction; 2] = [Direction::Inbound, Direction::Outbound];
@@ -23,15 +23,20 @@ impl World {
         traffic: Traffic,
         run: impl FnMut(&mut Oracle) -> O,
     ) -> O {
+        explore(&self.usual_ports(port, traffic), run)
+    }
+
+    /// The ports of a client that means well.
+    pub(super) fn usual_ports(&self, port: Option<u16>, traffic: Traffic) -> ClientPorts {
         if port.is_some() || !self.minds_ports(traffic) {
-            return explore(&ClientPorts::given(port), run);
+            return ClientPorts::given(port);
         }
         let (ports, _) = self.failsafe_ports();
-        explore(&ClientPorts::without(&ports), run)
+        ClientPorts::without(&ports)
     }
 
     /// Evaluates for whoever comes: what is denied has to be denied whatever port a client chooses.
-    pub(super) fn for_anybody<O: Outcome>(
+    pub(super) fn for_anybody<O: ForAnybody>(
         &self,
         traffic: Traffic,
         mut run: impl FnMut(&mut Oracle) -> O,

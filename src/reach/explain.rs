@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::engine::{At, End, Engine, Flow, Gate};
 use super::hops::Next;
 use super::missing::Missing;
-use super::oracle::Outcome;
+use super::oracle::{ForAnybody, Oracle, Outcome};
 use super::packet::{Packet, Port};
 use super::parties::{Client, Dialled};
 use super::reply::Passing;
@@ -30,24 +30,28 @@ impl World {
     /// port unless it is given.
     #[must_use]
     pub fn explain(&self, connection: &Connection) -> Decision {
-        self.for_client(connection.client_port, connection.traffic, |oracle| {
-            let mut way = Way {
+        let (port, traffic) = (connection.client_port, connection.traffic);
+        self.for_client(port, traffic, |oracle| self.follow(connection, oracle))
+    }
+
+    /// Follows a connection with answers to what is missing.
+    pub(super) fn follow(&self, connection: &Connection, oracle: &mut Oracle) -> Decision {
+        let mut way = Way {
+            world: self,
+            connection,
+            engine: Engine {
                 world: self,
-                connection,
-                engine: Engine {
-                    world: self,
-                    oracle,
-                    ends: Vec::new(),
-                    reply: false,
-                },
-                steps: Vec::new(),
-                node: String::new(),
-            };
-            match way.follow() {
-                Ok(()) => way.decide(),
-                Err(missing) => way.unproven(missing),
-            }
-        })
+                oracle,
+                ends: Vec::new(),
+                reply: false,
+            },
+            steps: Vec::new(),
+            node: String::new(),
+        };
+        match way.follow() {
+            Ok(()) => way.decide(),
+            Err(missing) => way.unproven(missing),
+        }
     }
 }
 
@@ -71,7 +75,9 @@ impl Outcome for Decision {
         }
         unknown(first.steps, node, missing.clone())
     }
+}
 
+impl ForAnybody for Decision {
     fn denies(&self) -> bool {
         self.verdict == Verdict::Deny
     }

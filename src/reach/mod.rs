@@ -20,6 +20,7 @@ mod inspect;
 mod labels;
 pub mod missing;
 pub mod needs;
+mod never_worse;
 mod objects;
 mod oracle;
 mod packet;

@@ -18,7 +18,10 @@ pub(super) struct Oracle {
     /// What earlier runs found out must be tried: one answer for each question, in order.
     script: Vec<usize>,
     asked: Vec<Asked>,
-    known: HashMap<Missing, usize>,
+    /// Answers so far, and out of how many possibilities.
+    known: HashMap<Missing, (usize, usize)>,
+    /// Whether an input had more possibilities in one place than in another.
+    pub mixed: bool,
     /// The ports that the client may have, as far as answers so far leave them open.
     client_ports: Vec<Range>,
     /// Whether the client has chosen a port that may be a failsafe port.
@@ -57,11 +60,12 @@ impl Oracle {
         if options < 2 {
             return 0;
         }
-        if let Some(known) = self.known.get(&missing) {
+        if let Some((known, of)) = self.known.get(&missing) {
+            self.mixed |= *of != options;
             return *known;
         }
         let answer = self.ask(node, missing.clone(), options);
-        self.known.insert(missing, answer);
+        self.known.insert(missing, (answer, options));
         answer
     }
 
@@ -167,7 +171,7 @@ fn split(ports: &[Range], ranges: &[Range]) -> (Vec<Range>, Vec<Range>) {
 }
 
 /// The ports that a client may have.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ClientPorts {
     ranges: Vec<Range>,
     chosen: bool,
@@ -204,7 +208,10 @@ impl ClientPorts {
 pub(super) trait Outcome: Sized {
     /// The answer where all agree, and unproven where they do not, because `missing` is not known.
     fn merge(answers: Vec<Self>, node: &str, missing: &Missing) -> Self;
+}
 
+/// An answer about whoever comes.
+pub(super) trait ForAnybody: Outcome {
     /// Whether something is denied.
     fn denies(&self) -> bool;
 
@@ -264,14 +271,6 @@ mod tests {
             } else {
                 Self(None)
             }
-        }
-
-        fn denies(&self) -> bool {
-            self.0 == Some(false)
-        }
-
-        fn unless_chosen(self, _: &Self) -> Self {
-            self
         }
     }
 

@@ -9,7 +9,7 @@ use super::addresses::Addresses;
 use super::connection::Traffic;
 use super::engine::{At, Engine, Flow, Gate};
 use super::missing::Missing;
-use super::oracle::{Oracle, Outcome};
+use super::oracle::{ForAnybody, Oracle, Outcome};
 use super::packet::{Context, Packet};
 use super::reply::Passing;
 use super::rule::Rule;
@@ -461,6 +461,9 @@ impl Outcome for Reachability {
         }
         Self { pieces }
     }
+}
+
+impl ForAnybody for Reachability {
     fn denies(&self) -> bool {
         let mut pieces = self.pieces.iter();
         pieces.any(|piece| piece.verdict == Verdict::Deny)

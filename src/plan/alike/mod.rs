@@ -17,7 +17,7 @@ use crate::reach::needs::{Family, Need, Servers};
 use describe::{Owner, PodName};
 use gather::Gathered;
 
-mod describe;
+pub mod describe;
 mod gather;
 
 /// How many hosts of a class are kept.
