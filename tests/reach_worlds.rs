@@ -100,6 +100,26 @@ fn calico_node(env: Value) -> Value {
         "spec": {"template": {"spec": {"containers": [{"name": "calico-node", "env": env}]}}}})
 }
 
+#[test]
+fn a_node_is_dialled_at_its_own_address_and_not_at_that_of_a_bridge_that_all_hosts_have() {
+    let interfaces = |ip: &str| {
+        Some(json!([{"name": "docker0", "addresses": ["172.17.0.1"]},
+            {"name": "eth0", "addresses": [ip]}]))
+    };
+    let closed = json!({"node": "b", "interfaceName": "*", "expectedIPs": ["192.0.2.2"]});
+    let cluster = Cluster::new(vec![
+        node("a", "192.0.2.1/24", interfaces("192.0.2.1"), None),
+        node("b", "192.0.2.2/24", interfaces("192.0.2.2"), None),
+        hep("b-all", json!({}), closed),
+    ]);
+    let party = |name: &str| Party::Node {
+        name: name.to_owned(),
+        address: None,
+    };
+    let decision = cluster.ask(party("a"), party("b"), "tcp/10250");
+    assert_eq!(decision.verdict, Verdict::Deny, "{decision}");
+}
+
 /// Two nodes of one network and one of another, with VXLAN between networks and masquerading.
 fn three_nodes() -> Cluster {
     Cluster::new(vec![

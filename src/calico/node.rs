@@ -157,6 +157,14 @@ impl Host {
         known.find(|ip| ip.is_ipv6() == ipv6).copied()
     }
 
+    /// Whether others know the host by an address: its internal one, or that of BGP.
+    #[must_use]
+    pub fn is_known_by(&self, ip: IpAddr) -> bool {
+        let known = [AddressRole::Internal, AddressRole::Bgp];
+        let mut addresses = self.addresses.iter();
+        addresses.any(|(own, role)| *own == ip && known.contains(role))
+    }
+
     /// Addresses that are known as external ones only: clouds translate them.
     #[must_use]
     pub fn translated(&self) -> Vec<IpAddr> {

@@ -111,6 +111,9 @@ impl Node {
                 node.underlay.push(ip);
             }
         }
+        // A bridge's address comes behind those by which the node is known: every host may have it.
+        node.underlay
+            .sort_by_key(|ip| host.is_none_or(|host| !host.is_known_by(*ip)));
         node.interfaces = interfaces;
         node
     }

@@ -1,20 +1,19 @@
 //! What must hold wherever a run was disturbed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use calicoctl_protect::apply::{Folder, Record, RunId, State as RunState, record};
-use calicoctl_protect::calico::{Host, Kind, Snapshot};
+use calicoctl_protect::calico::Snapshot;
 use calicoctl_protect::plan::proof::standing;
-use calicoctl_protect::reach::topology::NodeWires;
-use calicoctl_protect::reach::{Party, Topology, Traffic, Verdict, World};
+use calicoctl_protect::reach::{Verdict, World};
 
 use crate::command::Run;
 use crate::etcd_server::say;
 use crate::field::{Field, Home, State};
 use crate::naive::Naive;
-use crate::naive::case::{Case, End, Node, Pool, Query, Wires};
 use crate::scenarios::Scenario;
+use crate::wires::{case, query, topology};
 
 /// The ends between which a scenario leads.
 pub struct Ends {
@@ -91,7 +90,7 @@ pub fn judge<F: Field>(
 ) {
     let what = format!("{point} ({way:?})");
     let now = field.state();
-    no_needed_flow_is_cut(&field.snapshot(), ends, &what, run);
+    no_needed_flow_is_cut(&field.snapshot(), scenario, ends, &what, run);
     let (half, done) = told(home);
     // A run that was killed may have come to its end before.
     if run.code == Some(0) || done {
@@ -165,7 +164,13 @@ fn assert_same(now: &State, wanted: &State, what: &str, run: &Run) {
 
 /// Every needed flow that can be decided comes about, by both evaluators.
 #[track_caller]
-fn no_needed_flow_is_cut(snapshot: &Snapshot, ends: &Ends, what: &str, run: &Run) {
+fn no_needed_flow_is_cut(
+    snapshot: &Snapshot,
+    scenario: &Scenario,
+    ends: &Ends,
+    what: &str,
+    run: &Run,
+) {
     let case = case(snapshot);
     let topology = topology(&case, snapshot);
     let world = World::with_topology(snapshot, &topology);
@@ -174,7 +179,9 @@ fn no_needed_flow_is_cut(snapshot: &Snapshot, ends: &Ends, what: &str, run: &Run
     for need in standing(snapshot).flows.into_iter().map(|flow| flow.need) {
         let proved = world.explain(&need.connection);
         assert!(
-            proved.verdict == Verdict::Allow || ends.shut.contains(&need.id),
+            proved.verdict == Verdict::Allow
+                || ends.shut.contains(&need.id)
+                || scenario.waives(&need.id),
             "{what}: {}: {proved}\n{run}",
             need.id
         );
@@ -190,97 +197,4 @@ fn no_needed_flow_is_cut(snapshot: &Snapshot, ends: &Ends, what: &str, run: &Run
         looked_at += 1;
     }
     assert!(looked_at > 0, "{what}: no needed flow was looked at");
-}
-
-/// The cluster in the words of the naive evaluator.
-fn case(snapshot: &Snapshot) -> Case {
-    let hosts = Host::all(snapshot);
-    let nodes = hosts.iter().map(|(name, host)| {
-        let outer: Vec<_> = host.underlay().collect();
-        let all = host.addresses.iter().map(|(ip, _)| *ip);
-        let tunnel = all.filter(|ip| !outer.contains(ip)).collect();
-        Node {
-            name: name.clone(),
-            interfaces: BTreeMap::from([
-                ("eth0".to_owned(), outer),
-                ("vxlan.calico".to_owned(), tunnel),
-            ]),
-            default_interface: Some("eth0".to_owned()),
-        }
-    });
-    let pools = snapshot.of(Kind::IpPool).filter_map(|pool| {
-        Some(Pool {
-            cidr: pool.spec_str("cidr")?.parse().ok()?,
-            nat_outgoing: pool.value().pointer("/spec/natOutgoing") == Some(&true.into()),
-        })
-    });
-    Case {
-        name: "disturbed".into(),
-        title: String::new(),
-        version: Some(snapshot.version().to_string()),
-        datastore: None,
-        felix: serde_json::Map::from_iter([("ipv6Support".to_owned(), false.into())]),
-        topology: Wires {
-            nodes: nodes.collect(),
-            encapsulation: Some("vxlan".into()),
-            ip_pools: pools.collect(),
-            dnat: Vec::new(),
-        },
-        resources: snapshot.all().map(|s| s.object.value().clone()).collect(),
-        queries: Vec::new(),
-    }
-}
-
-/// The same wires for the product.
-fn topology(case: &Case, snapshot: &Snapshot) -> Topology {
-    let wires = |node: &Node| NodeWires {
-        interfaces: node.interfaces.clone(),
-        default_interface: node.default_interface.clone(),
-    };
-    let nodes = case.topology.nodes.iter();
-    Topology {
-        nodes: nodes.map(|node| (node.name.clone(), wires(node))).collect(),
-        version: Some(snapshot.version()),
-        ..Topology::default()
-    }
-}
-
-fn query(connection: &calicoctl_protect::reach::Connection) -> Option<Query> {
-    let end = |party: &Party| match party {
-        Party::Node { name, address } => End {
-            node: Some(name.clone()),
-            ip: *address,
-            pod: None,
-        },
-        Party::Pod {
-            namespace,
-            name,
-            address,
-        } => End {
-            pod: Some(format!("{namespace}/{name}")),
-            ip: *address,
-            node: None,
-        },
-        Party::Address(ip) => End {
-            ip: Some(*ip),
-            ..End::default()
-        },
-    };
-    let Traffic::Port(port) = connection.traffic else {
-        return None;
-    };
-    Some(Query {
-        from: end(&connection.from),
-        to: end(&connection.to),
-        protocol: port.transport.to_string().to_uppercase(),
-        port: Some(port.port),
-        source_port: connection.client_port,
-        icmp_type: None,
-        icmp_code: None,
-        direction: "end-to-end".into(),
-        expect: None,
-        because: String::new(),
-        confidence: String::new(),
-        evidence: String::new(),
-    })
 }

@@ -37,3 +37,4 @@ mod kubernetes;
 mod manifests;
 mod relay;
 mod scenarios;
+mod wires;

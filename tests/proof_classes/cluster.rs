@@ -34,7 +34,8 @@ pub fn case(seed: u64) -> (Snapshot, Plan) {
     (snapshot, plan)
 }
 
-fn cluster(rng: &mut Rng) -> Snapshot {
+/// A cluster.
+pub fn cluster(rng: &mut Rng) -> Snapshot {
     let mut cluster = Cluster {
         hosts: rng.among(8, 18),
         objects: Vec::new(),
