@@ -10,6 +10,7 @@
 use calicoctl_protect::calico::PolicyType;
 use calicoctl_protect::calico::felix::Direction;
 use calicoctl_protect::calico::{Datastore, DatastoreKind, Object, ServerPort, Snapshot, Stored};
+use calicoctl_protect::reach::topology::{KernelPolicy, Topology};
 use calicoctl_protect::reach::verdict::EndpointToHostAction;
 use calicoctl_protect::reach::{Connection, Decision, Missing, Party, Reason, Verdict, World};
 use serde_json::{Value, json};
@@ -35,6 +36,10 @@ impl Cluster {
     }
 
     fn world(&self) -> World {
+        World::from_snapshot(&self.snapshot())
+    }
+
+    fn snapshot(&self) -> Snapshot {
         let datastore = Datastore {
             kind: self.kind,
             location: String::new(),
@@ -46,7 +51,7 @@ impl Cluster {
             revision: String::new(),
             place: String::new(),
         });
-        World::from_snapshot(&Snapshot::new(datastore, stored))
+        Snapshot::new(datastore, stored)
     }
 
     fn ask(&self, from: Party, to: Party, port: &str) -> Decision {
@@ -308,6 +313,32 @@ fn without_calico_nodes_environment_what_installations_set_there_is_unknown() {
     let seen = seen.world();
     assert_eq!(seen.polices_ipv6("a"), Some(true));
     assert_eq!(seen.endpoint_to_host("a"), Some(EndpointToHostAction::Drop));
+}
+
+#[test]
+fn an_action_for_connections_to_the_own_host_that_is_not_known_is_tried_in_all_ways() {
+    // Without calico-node's environment nothing is known of the action.
+    let cluster = Cluster::new(vec![
+        node("a", "192.0.2.1/24", eth0("192.0.2.1"), None),
+        pod("web", "a", "10.1.0.2"),
+    ]);
+    let asked = Connection::to_port(
+        Party::pod("shop", "web"),
+        Party::node("a"),
+        "tcp/80".parse().unwrap(),
+    );
+    let missing = Reason::Missing(Missing::Setting {
+        node: "a".into(),
+        name: "defaultEndpointToHostAction",
+    });
+    for input_policy in [KernelPolicy::Accept, KernelPolicy::Drop] {
+        let mut topology = Topology::default();
+        topology.felix.input_policy = Some(input_policy);
+        let world = World::with_topology(&cluster.snapshot(), &topology);
+        let decision = world.explain(&asked);
+        assert_eq!(decision.verdict, Verdict::Unproven, "{decision:?}");
+        assert_eq!(decision.reason(), Some(&missing));
+    }
 }
 
 #[test]
