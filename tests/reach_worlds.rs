@@ -342,6 +342,104 @@ fn an_action_for_connections_to_the_own_host_that_is_not_known_is_tried_in_all_w
 }
 
 #[test]
+fn a_setting_is_that_of_the_nearest_layer() {
+    let cluster = three_nodes()
+        .with(calico_node(
+            json!([{"name": "FELIX_DEFAULTENDPOINTTOHOSTACTION", "value": ""}]),
+        ))
+        .with(calico(
+            "FelixConfiguration",
+            "default",
+            json!({"defaultEndpointToHostAction": "Return"}),
+        ))
+        .with(calico(
+            "FelixConfiguration",
+            "some",
+            json!({"nodeSelector": "kubernetes.io/hostname == 'b'",
+                "defaultEndpointToHostAction": "Accept"}),
+        ))
+        .with({
+            let mut own = calico(
+                "FelixConfiguration",
+                "node.far",
+                json!({"defaultEndpointToHostAction": "Return"}),
+            );
+            own["metadata"]["annotations"] =
+                json!({"config.projectcalico.org/DefaultEndpointToHostAction": "Drop"});
+            own
+        });
+    let world = cluster.world();
+    let found = ["a", "b", "far"].map(|node| world.endpoint_to_host(node).unwrap());
+    use EndpointToHostAction::{Accept, Drop, Return};
+    assert_eq!(found, [Return, Accept, Drop]);
+}
+
+#[test]
+fn masquerading_can_spare_what_goes_to_hosts() {
+    let cluster = |exclusions: &str| {
+        three_nodes()
+            .with(calico(
+                "FelixConfiguration",
+                "default",
+                json!({"natOutgoingExclusions": exclusions}),
+            ))
+            .with(hep(
+                "b",
+                json!({"host": "b"}),
+                json!({"node": "b", "interfaceName": "eth0"}),
+            ))
+            .with(calico(
+                "GlobalNetworkPolicy",
+                "pods",
+                json!({"selector": "host == 'b'", "types": ["Ingress"],
+                    "ingress": [{"action": "Allow", "source": {"nets": ["10.0.0.0/8"]}}]}),
+            ))
+    };
+    let pod = || Party::pod("shop", "web");
+    for (exclusions, verdict) in [
+        ("IPPoolsOnly", Verdict::Deny),
+        ("IPPoolsAndHostIPs", Verdict::Allow),
+    ] {
+        let found = cluster(exclusions).ask(pod(), Party::node("b"), "tcp/80");
+        assert_eq!(found.verdict, verdict, "{found:?}");
+    }
+}
+
+#[test]
+fn places_where_node_ports_are_dialled_stand_for_themselves() {
+    let mut cluster = three_nodes()
+        .with(json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"type": "NodePort", "clusterIP": "10.96.0.9", "clusterIPs": ["10.96.0.9"],
+                "ports": [{"name": "http", "port": 80, "nodePort": 30080, "protocol": "TCP"}]}}))
+        .with(
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "web-1", "namespace": "shop",
+                "labels": {"kubernetes.io/service-name": "web"}},
+            "endpoints": [{"addresses": ["10.1.0.2"], "conditions": {"ready": true}}],
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}]}),
+        )
+        .with(calico_node(json!([])));
+    for host in ["a", "b"] {
+        let spec = json!({"node": host, "interfaceName": "eth0",
+            "profiles": ["projectcalico-default-allow"]});
+        cluster = cluster.with(hep(host, json!({}), spec));
+    }
+    let world = cluster.world();
+    let places = ["a", "b"].map(|node| world.places(node).into_iter().next().unwrap());
+    for (port, count) in [("tcp/30080", 2), ("udp/30080", 1), ("tcp/30081", 1)] {
+        let port: ServerPort = port.parse().unwrap();
+        let classes = world.classes(&places, port);
+        assert_eq!(classes.len(), count, "{port}");
+        for class in classes {
+            for at in class.places {
+                assert_eq!(*class.reachability, world.reachability(&places[at], port));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_failsafe_list_that_cannot_be_read_proves_only_what_it_does_not_matter_for() {
     let cluster = || {
         three_nodes()
