@@ -534,6 +534,24 @@ fn a_run_whose_process_died_while_it_waited_can_be_kept_or_taken_back() {
 }
 
 #[test]
+fn hidden_files_that_a_run_had_to_leave_go_with_the_next_one() {
+    let cluster = Cluster::example();
+    for name in [".calicoctl-protect-Ab12", "hosts/.calicoctl-protect-Cd34"] {
+        cluster.write(name, "half a file");
+    }
+    let ours = |cluster: &Cluster| {
+        let names = cluster.tree().names().into_iter();
+        names
+            .filter(|name| name.contains(".calicoctl-protect-"))
+            .count()
+    };
+    cluster.refused(0, &[&SERVER[..4], &["--dry-run"]].concat());
+    assert_eq!(ours(&cluster), 2, "a dry run touches nothing");
+    cluster.does(&SERVER);
+    assert_eq!(ours(&cluster), 0);
+}
+
+#[test]
 fn a_span_of_time_has_a_unit() {
     let cluster = Cluster::example();
     cluster

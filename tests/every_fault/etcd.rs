@@ -241,5 +241,5 @@ fn on_etcd() {
     for scenario in chosen(&HOSTS, 0, 1) {
         try_scenario(&store, &scenario, &mut tally);
     }
-    tally.end("etcd", 10);
+    tally.end("etcd", 30);
 }

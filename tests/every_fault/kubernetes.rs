@@ -343,7 +343,7 @@ fn on_native_v3() {
 
 #[test]
 fn on_aggregated_v3() {
-    try_all(Shape::AggregatedV3, "v3.30.7", 8, 1, 15);
+    try_all(Shape::AggregatedV3, "v3.30.7", 8, 2, 30);
 }
 
 #[test]
