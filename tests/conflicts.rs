@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use calicoctl_protect::apply::{Folder, Record, State, record};
 use calicoctl_protect::calico::edit::apply;
@@ -187,10 +188,14 @@ fn cluster() -> Shared {
 
 /// Lets m1 and m2 in.
 fn granting() -> Order {
+    granting_to(&["m1", "m2"])
+}
+
+fn granting_to(nodes: &[&str]) -> Order {
     let clients = Clients {
         server: "etcd".parse().unwrap(),
         nodes: NodeChoice {
-            names: vec!["m1".into(), "m2".into()],
+            names: nodes.iter().map(|name| (*name).to_owned()).collect(),
             selector: None,
             all: false,
         },
@@ -224,13 +229,22 @@ fn carried_out(order: &Order, store: &mut Shared) -> Result<Exit, CliError> {
 
 /// What came of an order, and the runs of the journal.
 fn recorded(order: &Order, store: &mut Shared) -> (Result<Exit, CliError>, Vec<Record>) {
+    recorded_within(order, store, None)
+}
+
+/// The same of a run that has to be kept within a time.
+fn recorded_within(
+    order: &Order,
+    store: &mut Shared,
+    confirm_within: Option<Duration>,
+) -> (Result<Exit, CliError>, Vec<Record>) {
     let ui = Ui::new(Color::Never, true, Called::Bare);
     let running = Running {
         dry_run: false,
         detailed_exitcode: false,
         yes: true,
         output: PlanFormat::Text,
-        confirm_within: None,
+        confirm_within,
     };
     let state = tempfile::tempdir().unwrap();
     let global = Global {
@@ -335,6 +349,49 @@ fn a_run_whose_rest_another_writer_has_done_is_at_its_end() {
     taken_back(run, &mut store);
     // There is no telling by whose hand the second one got its label.
     assert_eq!(contents(&store), contents(&cluster()));
+}
+
+#[test]
+fn a_run_that_was_planned_anew_and_is_not_kept_is_taken_back_whole() {
+    let mut store = cluster().before_write(1, rewritten("m2-eth0"));
+    let window = Some(Duration::from_millis(300));
+    let (end, runs) = recorded_within(&granting(), &mut store, window);
+    let error = end.unwrap_err();
+    assert_eq!(error.exit, Exit::Failed, "{error:?}");
+    assert!(error.message.contains("it is taken back"), "{error:?}");
+    let states: Vec<State> = runs.iter().map(Record::state).collect();
+    assert_eq!(states, [State::Undone, State::Done]);
+    let mut start = cluster();
+    rewritten("m2-eth0")(&mut start.objects);
+    assert_eq!(contents(&store), contents(&start));
+}
+
+#[test]
+fn a_run_that_must_not_go_on_does_not_wait_for_a_word_to_be_taken_back() {
+    let mut store = cluster().before_write(2, |objects| {
+        let (at, to) = ("/spec", Some(json!("eth7")));
+        set(
+            objects,
+            Kind::HostEndpoint,
+            "m3-eth0",
+            at,
+            "interfaceName",
+            to,
+        );
+        objects.retain(|id, _| id.name != "m1-eth0");
+    });
+    for object in host("m3", "192.0.2.3") {
+        let id = Object::new(object.clone()).unwrap().id().clone();
+        store.objects.insert(id, (object, 1));
+    }
+    let window = Some(Duration::from_secs(600));
+    let (end, runs) = recorded_within(&granting_to(&["m1", "m2", "m3"]), &mut store, window);
+    let error = end.unwrap_err();
+    assert!(error.message.contains("it is taken back"), "{error:?}");
+    let states: Vec<State> = runs.iter().map(Record::state).collect();
+    assert_eq!(states, [State::Undone, State::Done]);
+    let endpoint = store.value(Kind::HostEndpoint, "m2-eth0");
+    assert_eq!(label(endpoint, "allowed-etcd-client"), None);
 }
 
 #[test]
