@@ -48,19 +48,22 @@ fn main() {
         let this = std::env::current_exe().unwrap();
         assert!(Command::new(this).arg(name).status().unwrap().success());
     }
-    for (name, layout) in [
-        ("plan of one file", Layout::OneFile),
-        ("plan of many files", Layout::ManyFiles),
-    ] {
-        plan(name, layout);
+    for interface in ["*", "eth0"] {
+        for (name, layout) in [
+            ("plan of one file", Layout::OneFile),
+            ("plan of many files", Layout::ManyFiles),
+        ] {
+            plan(&format!("{name}, {interface}"), layout, interface);
+        }
     }
 }
 
 /// The command `server etcd --all-nodes --dry-run` in a process of its own: time by the wall and
-/// by the processor, most memory.
-fn plan(name: &str, layout: Layout) {
+/// by the processor, most memory. Endpoints for `*` get a label each; beside those for one
+/// interface the plan makes one for all others, and has three changes for each host.
+fn plan(name: &str, layout: Layout, interface: &str) {
     let folder = tempfile::tempdir().unwrap();
-    host_endpoints(folder.path(), layout, COUNT).unwrap();
+    host_endpoints(folder.path(), layout, COUNT, interface).unwrap();
     let start = Instant::now();
     let child = Command::new(env!("CARGO_BIN_EXE_calicoctl-protect"))
         .arg("--manifests")
@@ -87,14 +90,14 @@ fn plan(name: &str, layout: Layout) {
     let wall = start.elapsed();
     assert!(child.wait().unwrap().success());
     println!(
-        "{name:<20} {:>8} ms {most:>6} MB ({spent} ms of processor)",
+        "{name:<25} {:>8} ms {most:>6} MB ({spent} ms of processor)",
         milliseconds(wall)
     );
 }
 
 fn run(name: &str, layout: Layout, edit: bool) {
     let folder = tempfile::tempdir().unwrap();
-    host_endpoints(folder.path(), layout, COUNT).unwrap();
+    host_endpoints(folder.path(), layout, COUNT, "eth0").unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
@@ -125,7 +128,7 @@ fn run(name: &str, layout: Layout, edit: bool) {
     assert_eq!(done, batch.len());
     let shown = if edit { written } else { read };
     println!(
-        "{name:<20} {:>8} ms {:>6} MB",
+        "{name:<25} {:>8} ms {:>6} MB",
         milliseconds(shown),
         peak().unwrap_or(0)
     );

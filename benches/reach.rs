@@ -163,19 +163,24 @@ fn plan(snapshot: &Snapshot, granted: bool) -> Plan {
     Plan::new(draft, Course::Forward)
 }
 
-/// A moment: by the wall, and by what this thread has had of a processor.
+/// A moment: by the wall, and by what this process has had of all processors.
 #[derive(Clone, Copy)]
 struct Moment(Instant, Option<Duration>);
 
 impl Moment {
     fn now() -> Self {
-        let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-        let spent = told.and_then(|t| t.split_whitespace().next()?.parse().ok());
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+        let spent = threads.flatten().map(|thread| {
+            let told = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            told.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        let spent: Option<u64> = spent.sum();
+        let spent = spent.filter(|spent| *spent > 0);
         Self(Instant::now(), spent.map(Duration::from_nanos))
     }
 
-    /// Time since then. What other processes took of it does not count, where the system tells;
-    /// its clock is too coarse for short times.
+    /// Time since then, as one processor would have taken. What other processes took of it does not
+    /// count, where the system tells; its clock is too coarse for short times.
     fn elapsed(self) -> Duration {
         let now = Self::now();
         let wall = now.0 - self.0;
@@ -184,9 +189,7 @@ impl Moment {
             .zip(self.1)
             .map(|(now, then)| now.saturating_sub(then));
         let coarse = Duration::from_millis(50);
-        spent
-            .filter(|spent| *spent > coarse)
-            .map_or(wall, |spent| spent.min(wall))
+        spent.filter(|spent| *spent > coarse).unwrap_or(wall)
     }
 }
 

@@ -5,6 +5,10 @@ use std::process::{ExitCode, Termination};
 use calicoctl_protect::cli;
 use calicoctl_protect::plugin::dispatch::{Route, Surroundings, become_program, route};
 
+/// Plans over thousands of objects are made of millions of small strings.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match route(std::env::args_os().collect(), Surroundings::of_process) {
         Route::Here(call) => cli::run(call).report(),

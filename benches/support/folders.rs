@@ -17,7 +17,7 @@ pub enum Layout {
 }
 
 /// A host endpoint with labels, `indent` blanks in.
-fn host_endpoint(number: usize, indent: &str, first: &str) -> String {
+fn host_endpoint(number: usize, interface: &str, indent: &str, first: &str) -> String {
     let (rack, high, low) = (number % 40, number / 256, number % 256);
     let lines = [
         "apiVersion: projectcalico.org/v3".to_owned(),
@@ -31,7 +31,7 @@ fn host_endpoint(number: usize, indent: &str, first: &str) -> String {
         "    bl-default-allow: \"true\"".to_owned(),
         "spec:".to_owned(),
         format!("  node: node-{number}"),
-        "  interfaceName: eth0".to_owned(),
+        format!("  interfaceName: \"{interface}\""),
         "  expectedIPs:".to_owned(),
         format!("  - 10.{high}.{low}.1"),
         format!("  - 192.168.{high}.{low}   # storage"),
@@ -44,17 +44,24 @@ fn host_endpoint(number: usize, indent: &str, first: &str) -> String {
     text
 }
 
-/// Fills a folder with `count` host endpoints.
-pub fn host_endpoints(folder: &Path, layout: Layout, count: usize) -> io::Result<()> {
+/// Fills a folder with `count` host endpoints for an interface, or for `*`.
+pub fn host_endpoints(
+    folder: &Path,
+    layout: Layout,
+    count: usize,
+    interface: &str,
+) -> io::Result<()> {
     match layout {
         Layout::OneFile => {
             let documents: String = (0..count)
-                .map(|n| format!("---\n{}", host_endpoint(n, "", "")))
+                .map(|n| format!("---\n{}", host_endpoint(n, interface, "", "")))
                 .collect();
             fs::write(folder.join("host-endpoints.yaml"), documents)
         }
         Layout::OneList => {
-            let items: String = (0..count).map(|n| host_endpoint(n, "  ", "- ")).collect();
+            let items: String = (0..count)
+                .map(|n| host_endpoint(n, interface, "  ", "- "))
+                .collect();
             let head = "apiVersion: projectcalico.org/v3\nkind: HostEndpointList\nitems:\n";
             fs::write(folder.join("host-endpoints.yaml"), format!("{head}{items}"))
         }
@@ -66,7 +73,7 @@ pub fn host_endpoints(folder: &Path, layout: Layout, count: usize) -> io::Result
                 }
                 fs::write(
                     below.join(format!("node-{n}.yaml")),
-                    host_endpoint(n, "", ""),
+                    host_endpoint(n, interface, "", ""),
                 )?;
             }
             Ok(())

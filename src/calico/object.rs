@@ -2,6 +2,7 @@
 //! Kubernetes) form, in which unknown fields survive.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -210,6 +211,11 @@ impl Object {
         &self.id
     }
 
+    /// The identity, shared with the object.
+    pub(super) fn shared_id(&self) -> Arc<ObjectId> {
+        Arc::clone(&self.id)
+    }
+
     /// The name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -274,14 +280,13 @@ impl Object {
     /// The value of a label.
     #[must_use]
     pub fn label(&self, key: &str) -> Option<&str> {
-        self.value.pointer("/metadata/labels")?.get(key)?.as_str()
+        self.string(&LABELS, key)
     }
 
     /// The value of an annotation.
     #[must_use]
     pub fn annotation(&self, key: &str) -> Option<&str> {
-        let annotations = self.value.pointer("/metadata/annotations")?;
-        annotations.get(key)?.as_str()
+        self.string(&ANNOTATIONS, key)
     }
 
     /// The annotations.
@@ -363,6 +368,10 @@ impl Object {
         as_map(root.entry("spec").or_insert_with(|| json!({})))
     }
 
+    fn string(&self, [outer, inner]: &[&str; 2], key: &str) -> Option<&str> {
+        self.value.get(outer)?.get(inner)?.get(key)?.as_str()
+    }
+
     fn strings(&self, path: &[&str; 2]) -> impl Iterator<Item = (&str, &str)> + use<'_> {
         let map = path
             .iter()
@@ -371,6 +380,33 @@ impl Object {
         map.into_iter()
             .flatten()
             .filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)))
+    }
+}
+
+/// An object as a key: this very one, whose copies are equal to it as long as they share its value.
+/// Another of equal content is another key.
+#[derive(Debug, Clone)]
+pub struct SameObject(Object);
+
+impl SameObject {
+    /// The key of an object. It keeps the value alive, so that no other can take its place.
+    #[must_use]
+    pub fn new(object: &Object) -> Self {
+        Self(object.clone())
+    }
+}
+
+impl PartialEq for SameObject {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.value, &other.0.value)
+    }
+}
+
+impl Eq for SameObject {}
+
+impl Hash for SameObject {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0.value).hash(state);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,14 +76,14 @@ pub struct Stored {
     pub place: String,
 }
 
-/// An immutable picture of a datastore.
+/// An immutable picture of a datastore. Copies share what is in it.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Which datastore it was taken of.
     pub datastore: Datastore,
     /// What the reader of the store wants a person to know.
     pub warnings: Vec<String>,
-    objects: BTreeMap<ObjectId, Stored>,
+    objects: BTreeMap<Arc<ObjectId>, Arc<Stored>>,
 }
 
 impl Snapshot {
@@ -92,10 +93,7 @@ impl Snapshot {
         Self {
             datastore,
             warnings: Vec::new(),
-            objects: objects
-                .into_iter()
-                .map(|stored| (stored.object.id().clone(), stored))
-                .collect(),
+            objects: objects.into_iter().map(keyed).collect(),
         }
     }
 
@@ -107,7 +105,7 @@ impl Snapshot {
             name: String::new(),
         };
         self.objects
-            .range(from..)
+            .range::<ObjectId, _>(from..)
             .take_while(move |(id, _)| id.kind == kind)
             .map(|(_, stored)| &stored.object)
     }
@@ -127,12 +125,12 @@ impl Snapshot {
     /// An object with its version and place.
     #[must_use]
     pub fn stored(&self, id: &ObjectId) -> Option<&Stored> {
-        self.objects.get(id)
+        self.objects.get(id).map(Arc::as_ref)
     }
 
     /// Everything, in order of kind, namespace and name.
     pub fn all(&self) -> impl Iterator<Item = &Stored> {
-        self.objects.values()
+        self.objects.values().map(Arc::as_ref)
     }
 
     /// How many objects there are.
@@ -156,28 +154,30 @@ impl Snapshot {
     /// The same datastore with an object put in place of the one of its identity, or added.
     /// Used to look at the state a plan leads to.
     pub fn put(&mut self, object: Object) {
-        let id = object.id().clone();
-        match self.objects.get_mut(&id) {
-            Some(stored) => stored.object = object,
+        match self.objects.get_mut(object.id()) {
+            Some(stored) => Arc::make_mut(stored).object = object,
             None => {
                 let stored = Stored {
                     object,
                     revision: String::new(),
                     place: String::new(),
                 };
-                self.objects.insert(id, stored);
+                self.objects.extend([keyed(stored)]);
             }
         }
     }
 
     /// The same datastore with more that was read of it. Of two with one identity the later stands.
     pub fn extend(&mut self, objects: impl IntoIterator<Item = Stored>) {
-        let named = |stored: Stored| (stored.object.id().clone(), stored);
-        self.objects.extend(objects.into_iter().map(named));
+        self.objects.extend(objects.into_iter().map(keyed));
     }
 
     /// The same datastore without an object.
     pub fn remove(&mut self, id: &ObjectId) {
         self.objects.remove(id);
     }
+}
+
+fn keyed(stored: Stored) -> (Arc<ObjectId>, Arc<Stored>) {
+    (stored.object.shared_id(), Arc::new(stored))
 }

@@ -1,5 +1,7 @@
 //! Objects as YAML, for people to read.
 
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
 /// Prints a value as YAML that Calico's and Kubernetes' readers take: words and numbers that
@@ -15,28 +17,53 @@ pub fn to_yaml(value: &Value) -> String {
     serde_saphyr::to_string(value).unwrap_or_else(|_| value.to_string())
 }
 
+/// Prints an object as [`for_people`] has it.
+#[must_use]
+pub fn object_to_yaml(object: &Value) -> String {
+    serde_saphyr::to_string(&Shown(object)).unwrap_or_else(|_| object.to_string())
+}
+
 /// An object in the order in which people write it: `apiVersion`, `kind`, `metadata` (name first),
 /// `spec`; without what only the server keeps.
 #[must_use]
 pub fn for_people(object: &Value) -> Value {
-    let mut shown = without_server_kept(object);
-    let Some(root) = shown.as_object_mut() else {
-        return shown;
-    };
-    if let Some(Value::Object(metadata)) = root.get_mut("metadata") {
-        for key in ["labels", "annotations"] {
-            if metadata
-                .get(key)
-                .and_then(Value::as_object)
-                .is_some_and(Map::is_empty)
-            {
-                metadata.shift_remove(key);
+    serde_json::to_value(Shown(object)).unwrap_or_default()
+}
+
+/// An object for people.
+struct Shown<'v>(&'v Value);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(root) = self.0.as_object() else {
+            return self.0.serialize(serializer);
+        };
+        let mut map = serializer.serialize_map(None)?;
+        for (key, value) in ordered(root, &["apiVersion", "kind", "metadata", "spec"]) {
+            match (key.as_str(), value) {
+                ("status", _) => {}
+                ("metadata", Value::Object(metadata)) => {
+                    map.serialize_entry(key, &ShownMetadata(metadata))?;
+                }
+                _ => map.serialize_entry(key, value)?,
             }
         }
-        *metadata = ordered(metadata, &["name", "namespace", "labels", "annotations"]);
+        map.end()
     }
-    *root = ordered(root, &["apiVersion", "kind", "metadata", "spec"]);
-    shown
+}
+
+/// Metadata for people.
+struct ShownMetadata<'v>(&'v Map<String, Value>);
+
+impl Serialize for ShownMetadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let shown = ordered(self.0, &["name", "namespace", "labels", "annotations"]);
+        serializer.collect_map(shown.filter(|(key, value)| {
+            let is_empty = value.as_object().is_some_and(Map::is_empty);
+            let may_go = matches!(key.as_str(), "labels" | "annotations");
+            !(SERVER_KEPT.contains(&key.as_str()) || may_go && is_empty)
+        }))
+    }
 }
 
 /// An object without `status` and the parts of its metadata that only the server keeps.
@@ -63,12 +90,14 @@ const SERVER_KEPT: [&str; 6] = [
     "uid",
 ];
 
-fn ordered(map: &Map<String, Value>, first: &[&str]) -> Map<String, Value> {
+/// The members of a map, some of them first.
+fn ordered<'v>(
+    map: &'v Map<String, Value>,
+    first: &'static [&'static str],
+) -> impl Iterator<Item = (&'v String, &'v Value)> {
     let head = first.iter().filter_map(|key| map.get_key_value(*key));
     let tail = map.iter().filter(|(key, _)| !first.contains(&key.as_str()));
     head.chain(tail)
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
 }
 
 #[cfg(test)]

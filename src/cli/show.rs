@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
+use rayon::prelude::*;
 
 use super::ui::{BOLD, CYAN, GREEN, RED, YELLOW, clean};
 use crate::calico::{Datastore, DatastoreKind};
@@ -23,26 +24,12 @@ pub fn text(plan: &Plan, meaning: &str) -> String {
 /// Renders many changes on all processors; few are not worth a thread.
 fn in_parallel(changes: &[Change], render: fn(&mut String, &Change)) -> String {
     const WORTH_A_THREAD: usize = 250;
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = changes.len().div_ceil(workers).max(WORTH_A_THREAD);
-    let all = |part: &[Change]| {
+    let parts = changes.par_chunks(WORTH_A_THREAD).map(|part| {
         let mut text = String::new();
         part.iter().for_each(|change| render(&mut text, change));
         text
-    };
-    if changes.len() <= share {
-        return all(changes);
-    }
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = changes
-            .chunks(share)
-            .map(|part| (part, scope.spawn(move || all(part))))
-            .collect();
-        parts
-            .into_iter()
-            .map(|(part, worker)| worker.join().unwrap_or_else(|_| all(part)))
-            .collect()
-    })
+    });
+    parts.collect::<Vec<String>>().concat()
 }
 
 fn change_text(text: &mut String, change: &Change) {

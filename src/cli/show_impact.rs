@@ -7,8 +7,9 @@ use anstyle::Style;
 
 use super::ui::{BOLD, GREEN, RED, YELLOW, clean};
 use crate::calico::{ObjectId, ServerPort};
-use crate::plan::impact::{Change, ClassImpact, Flip, Impact, Selection, ServerImpact, Who, few};
+use crate::plan::impact::{Change, ClassImpact, Flip, Impact, Selection, ServerImpact, Who};
 use crate::reach::{Addresses, Verdict};
+use crate::recipe::few;
 
 /// How many networks are listed behind a name.
 const NETS: usize = 3;

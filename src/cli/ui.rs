@@ -56,14 +56,14 @@ impl Ui {
     ///
     /// When standard output cannot be written to, such as on a full disk.
     pub fn result(self, text: &str) -> Result<(), CliError> {
-        // Standard output writes line by line; a plan of thousands of objects goes out in one.
-        let mut bytes = anstream::AutoStream::new(Vec::new(), anstream::stdout().current_choice());
-        let mut out = io::stdout().lock();
-        let written = bytes
-            .write_all(text.as_bytes())
-            .and_then(|()| out.write_all(&bytes.into_inner()))
-            .and_then(|()| out.flush());
-        match written {
+        let plain = anstream::stdout().current_choice() == anstream::ColorChoice::Never;
+        // Standard output writes line by line; a plan of thousands of objects goes out in large parts.
+        let mut out = io::BufWriter::with_capacity(1 << 16, io::stdout().lock());
+        let written = match plain {
+            true => write!(out, "{}", anstream::adapter::strip_str(text)),
+            false => out.write_all(text.as_bytes()),
+        };
+        match written.and_then(|()| out.flush()) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(CliError::new(
                 super::exit::Exit::Failed,
                 format!("cannot write to standard output: {error}"),

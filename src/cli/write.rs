@@ -75,13 +75,15 @@ impl Prepared {
     /// Proves a plan on what was read, and works out what it means.
     #[must_use]
     pub fn new(snapshot: Snapshot, begun: SystemTime, wanted: Wanted, plan: Plan) -> Self {
-        let proof = if plan.is_empty() {
-            Proof::default()
-        } else {
-            prove(&snapshot, &plan, &[])
+        let proof = || match plan.is_empty() {
+            true => Proof::default(),
+            false => prove(&snapshot, &plan, &[]),
         };
-        let after = plan.after(&snapshot, plan.changes.len());
-        let impact = impact(&snapshot, &after, &plan);
+        let meaning = || {
+            let after = plan.after(&snapshot, plan.changes.len());
+            impact(&snapshot, &after, &plan)
+        };
+        let (proof, impact) = rayon::join(proof, meaning);
         Self {
             wanted: with_changed(wanted, &plan.changes),
             begun,

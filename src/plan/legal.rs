@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::Plan;
 use crate::calico::validate::{Violation, validate_with};
 use crate::calico::{Object, ObjectId, Version};
@@ -25,11 +27,10 @@ pub fn faults(plan: &Plan, version: Version) -> Vec<(ObjectId, Violation)> {
     let of = |object: Option<&Object>| {
         object.map_or_else(Vec::new, |o| validate_with(o, version, &selector))
     };
-    let mut faults = Vec::new();
-    for (id, (before, after)) in ends {
+    let faults = ends.into_par_iter().flat_map_iter(|(id, (before, after))| {
         let known = of(before);
-        let new = of(after).into_iter().filter(|v| !known.contains(v));
-        faults.extend(new.map(|violation| (id.clone(), violation)));
-    }
-    faults
+        let new = of(after).into_iter().filter(move |v| !known.contains(v));
+        new.map(|violation| (id.clone(), violation))
+    });
+    faults.collect()
 }

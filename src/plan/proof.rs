@@ -19,7 +19,7 @@ use super::ways::Ways;
 use super::{Change, Plan};
 use crate::calico::{Object, Snapshot};
 use crate::reach::needs::{Family, Need, Servers, families};
-use crate::reach::{Connection, Decision, Verdict, World};
+use crate::reach::{Compiled, Connection, Decision, Verdict, World};
 
 /// What becomes of a needed flow.
 #[derive(
@@ -252,7 +252,8 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
         end: &end,
         plan,
     };
-    let classes = Classes::of(states, &needed, further, many);
+    let mut compiled = Compiled::default();
+    let classes = Classes::of(states, &needed, further, many, &mut compiled);
     let few = classes.small(before);
     let plan = classes.small_plan(plan);
     let (start, end) = match classes.stand_in() {
@@ -270,7 +271,7 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
     flows.extend(further.iter().map(|need| (need.clone(), None)));
     flows.sort_by(|a, b| a.0.id.cmp(&b.0.id));
     flows.dedup_by(|a, b| a.0.id == b.0.id);
-    let start_world = World::from_snapshot(&start);
+    let start_world = World::with_compiled(&start, &mut compiled);
     let first = flows.iter().map(|(need, _)| decide(&start_world, need));
     let first: Vec<Decision> = first.collect();
     let mut proof = Proof {
@@ -293,7 +294,7 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
     let ways = Ways::before(&start, &end, &start_world, &classes);
     let mut closed = Vec::new();
     for state in States::of(&few, &plan) {
-        let world = World::from_snapshot(&settled(&few, state.snapshot));
+        let world = World::with_compiled(&settled(&few, state.snapshot), &mut compiled);
         proof.states += 1;
         for (flow, before) in proof.flows.iter_mut().zip(&first) {
             look(flow, before, [&start_world, &world], &state.when);

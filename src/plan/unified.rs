@@ -7,7 +7,7 @@ use similar::{Algorithm, ChangeTag, TextDiff};
 
 use super::Change;
 use crate::calico::Object;
-use crate::calico::yaml::{for_people, to_yaml};
+use crate::calico::yaml::object_to_yaml;
 
 /// Lines of context round a change.
 const CONTEXT: usize = 3;
@@ -66,7 +66,7 @@ pub struct Hunk {
 /// The hunks of a change, over the object as YAML.
 #[must_use]
 pub fn hunks(change: &Change) -> Vec<Hunk> {
-    let text = |object: &Object| to_yaml(&for_people(object.value()));
+    let text = |object: &Object| object_to_yaml(object.value());
     match (&change.before, &change.after) {
         (Some(before), Some(after)) => between(&text(before), &text(after)),
         (None, Some(object)) => vec![whole(&text(object), Tag::Added)],

@@ -183,7 +183,7 @@ impl Walk<'_> {
         let tier = world.tier(policy.tier);
         Reason::Rule {
             tier: tier.map(|t| t.name.clone()).unwrap_or_default(),
-            policy: policy.id.clone(),
+            policy: ObjectId::clone(&policy.id),
             direction: self.chain.direction,
             index,
             action,

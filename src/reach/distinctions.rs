@@ -6,8 +6,7 @@ use std::net::IpAddr;
 
 use super::addresses::{Addresses, parse_net};
 use super::labels::Mentions;
-use super::policies::{Policies, Profiles};
-use super::sets::Sets;
+use super::policies::{Compiled, Policies, Profiles};
 use crate::calico::felix::FailsafeLayers;
 use crate::calico::kubernetes::SliceView;
 use crate::calico::policy::PolicyType;
@@ -27,11 +26,10 @@ pub struct Memberships([u64; 2]);
 
 impl Distinctions {
     /// Adds what a snapshot holds. Objects that several snapshots share need to be in one only.
-    pub fn add(&mut self, snapshot: &Snapshot) {
-        let mut sets = Sets::default();
-        let policies = Policies::read(snapshot, snapshot.version(), &mut sets);
-        let profiles = Profiles::read(snapshot, &mut sets);
-        sets.mention(&mut self.mentions);
+    pub fn add(&mut self, snapshot: &Snapshot, compiled: &mut Compiled) {
+        let policies = Policies::read(snapshot, snapshot.version(), compiled);
+        let profiles = Profiles::read(snapshot, &mut compiled.sets);
+        compiled.sets.mention(&mut self.mentions);
         let directions = [PolicyType::Ingress, PolicyType::Egress];
         for policy in &policies.policies {
             self.mentions.add(&policy.selector);

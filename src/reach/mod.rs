@@ -45,7 +45,7 @@ pub use connection::{Connection, Party, Traffic};
 pub use distinctions::{Distinctions, Memberships, service_addresses};
 pub use facts::{Endpoint, Facts, Interfaces, PolicyOn};
 pub use missing::Missing;
-pub use policies::Ignored;
+pub use policies::{Compiled, Ignored};
 pub use reachability::{Class, Piece, Place, Reachability};
 pub use settings::felix_settings;
 pub use topology::Topology;

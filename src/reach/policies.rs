@@ -3,8 +3,10 @@
 //! Source: semantics, sections 2.5, 2.6, 3.4 and 11.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
+use crate::calico::object::SameObject;
 use crate::calico::policy::{self, PolicySpec, PolicyType, TierSpec};
 use crate::calico::version::NameRegime;
 use crate::calico::{DatastoreKind, Kind, Object, ObjectId, Snapshot, Version};
@@ -13,7 +15,7 @@ use crate::selector::Selector;
 
 use super::rule::Rule;
 use super::selection;
-use super::sets::Sets;
+use super::sets::SetNames;
 use super::verdict::Purpose;
 
 /// An object that Felix treats as absent, and why.
@@ -33,10 +35,10 @@ pub(super) struct Tier {
     pub passes: bool,
 }
 
-/// A policy.
+/// A policy. Copies share its rules.
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
-    pub id: ObjectId,
+    pub id: Arc<ObjectId>,
     /// Its tier's place among the tiers.
     pub tier: usize,
     pub staged: bool,
@@ -45,12 +47,13 @@ pub(super) struct Policy {
     /// Whether a normal policy counts for forwarded packets, too.
     pub on_forward: bool,
     /// Whether it covers ingress.
-    pub ingress: Option<Vec<Rule>>,
+    pub ingress: Option<Arc<[Rule]>>,
     /// Whether it covers egress.
-    pub egress: Option<Vec<Rule>>,
+    pub egress: Option<Arc<[Rule]>>,
     pub selector: Selector,
+    named_tier: Arc<str>,
     order: f64,
-    tie: String,
+    tie: Arc<str>,
 }
 
 impl Policy {
@@ -105,14 +108,36 @@ fn built_in(version: Version) -> impl Iterator<Item = (&'static str, f64, bool)>
     std::iter::once(default).chain(of_kubernetes)
 }
 
+/// What was made of objects, for further models of the same datastore: the states on the way of a
+/// plan share most of their policies.
+#[derive(Debug, Default)]
+pub struct Compiled {
+    /// What the policies were compiled for.
+    reader: Option<Reader>,
+    pub(super) sets: SetNames,
+    policies: HashMap<SameObject, Result<Option<Policy>, String>>,
+}
+
+impl Compiled {
+    /// A policy without its tier's place; `None` where the version does not know its kind.
+    fn policy(&mut self, reader: Reader, object: &Object) -> Result<Option<Policy>, String> {
+        if self.reader != Some(reader) {
+            self.policies.clear();
+            self.reader = Some(reader);
+        }
+        let sets = &mut self.sets;
+        let known = self.policies.entry(SameObject::new(object));
+        known.or_insert_with(|| reader.policy(object, sets)).clone()
+    }
+}
+
 impl Policies {
     /// Reads all policies of a snapshot.
-    pub fn read(snapshot: &Snapshot, version: Version, sets: &mut Sets) -> Self {
+    pub fn read(snapshot: &Snapshot, version: Version, compiled: &mut Compiled) -> Self {
         let mut read = Self::default();
-        let mut reader = Reader {
+        let reader = Reader {
             kind: snapshot.datastore.kind,
             version,
-            tiers: BTreeMap::new(),
         };
         for kind in [
             Kind::GlobalNetworkPolicy,
@@ -125,7 +150,7 @@ impl Policies {
             Kind::ClusterNetworkPolicy,
         ] {
             for object in snapshot.of(kind) {
-                match reader.policy(object, sets) {
+                match compiled.policy(reader, object) {
                     Ok(policy) => read.policies.extend(policy),
                     Err(problem) => read.ignored.push(Ignored {
                         object: object.id().clone(),
@@ -134,10 +159,7 @@ impl Policies {
                 }
             }
         }
-        let ranks = read.sort_tiers(snapshot, reader);
-        for policy in &mut read.policies {
-            policy.tier = ranks.get(policy.tier).copied().unwrap_or_default();
-        }
+        read.sort_tiers(snapshot, version);
         read.policies.sort_by(|a, b| {
             let order = a.order.partial_cmp(&b.order).unwrap_or(Ordering::Equal);
             (a.tier.cmp(&b.tier))
@@ -147,12 +169,12 @@ impl Policies {
         read
     }
 
-    /// Sorts the tiers and gives the place of each that a policy named.
-    fn sort_tiers(&mut self, snapshot: &Snapshot, reader: Reader) -> Vec<usize> {
-        let mut known: BTreeMap<String, (f64, bool)> = built_in(reader.version)
+    /// Sorts the tiers that policies name, and gives each policy the place of its own.
+    fn sort_tiers(&mut self, snapshot: &Snapshot, version: Version) {
+        let mut known: BTreeMap<String, (f64, bool)> = built_in(version)
             .map(|(name, order, passes)| (name.to_owned(), (order, passes)))
             .collect();
-        if reader.version.has_tiers() {
+        if version.has_tiers() {
             for tier in snapshot.of(Kind::Tier) {
                 match tier.typed_spec::<TierSpec>() {
                     Ok(spec) => {
@@ -165,40 +187,44 @@ impl Policies {
                 }
             }
         }
+        let named: BTreeSet<Arc<str>> = (self.policies.iter())
+            .map(|policy| Arc::clone(&policy.named_tier))
+            .collect();
         // Tiers without an object come last and end in a drop.
-        let mut tiers: Vec<(bool, f64, String, bool, usize)> = reader
-            .tiers
+        let mut tiers: Vec<(bool, f64, Arc<str>, bool)> = named
             .into_iter()
-            .map(|(name, at)| match known.get(&name) {
-                Some((order, passes)) => (false, *order, name, *passes, at),
-                None => (true, 0.0, name, false, at),
+            .map(|name| match known.get(&*name) {
+                Some((order, passes)) => (false, *order, name, *passes),
+                None => (true, 0.0, name, false),
             })
             .collect();
         tiers.sort_by(|a, b| {
             let order = a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal);
             a.0.cmp(&b.0).then(order).then_with(|| a.2.cmp(&b.2))
         });
-        let mut ranks = vec![0; tiers.len()];
-        for (rank, (_, _, name, passes, at)) in tiers.into_iter().enumerate() {
-            if let Some(slot) = ranks.get_mut(at) {
-                *slot = rank;
-            }
-            self.tiers.push(Tier { name, passes });
+        let places = tiers.iter().enumerate();
+        let places: HashMap<&str, usize> = places.map(|(at, t)| (&*t.2, at)).collect();
+        for policy in &mut self.policies {
+            policy.tier = places.get(&*policy.named_tier).copied().unwrap_or_default();
         }
-        ranks
+        let tiers = tiers.into_iter().map(|(_, _, name, passes)| Tier {
+            name: name.to_string(),
+            passes,
+        });
+        self.tiers = tiers.collect();
     }
 }
 
+/// How policies are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Reader {
     kind: DatastoreKind,
     version: Version,
-    /// Tiers by name, numbered as they were first met.
-    tiers: BTreeMap<String, usize>,
 }
 
 impl Reader {
     /// A policy, or `None` where the version does not know its kind.
-    fn policy(&mut self, object: &Object, sets: &mut Sets) -> Result<Option<Policy>, String> {
+    fn policy(self, object: &Object, sets: &mut SetNames) -> Result<Option<Policy>, String> {
         let id = object.id();
         let staged = matches!(
             id.kind,
@@ -237,7 +263,7 @@ impl Reader {
             let rules = spec.rules(direction).iter();
             let rules = rules.map(|rule| Rule::compile(rule, namespace, sets));
             rules
-                .collect::<Result<Vec<_>, _>>()
+                .collect::<Result<Arc<[_]>, _>>()
                 .map_err(|e| e.to_string())
         };
         // Both lists are checked even where one is dead: one bad rule and the policy is absent.
@@ -247,11 +273,9 @@ impl Reader {
             (false, true) => Purpose::PreDnat,
             (false, false) => Purpose::Normal,
         };
-        let next = self.tiers.len();
-        let tier = *self.tiers.entry(spec.tier().to_owned()).or_insert(next);
         Ok(Some(Policy {
-            id: id.clone(),
-            tier,
+            id: Arc::new(id.clone()),
+            tier: 0,
             staged,
             purpose,
             on_forward: spec.apply_on_forward,
@@ -259,13 +283,14 @@ impl Reader {
             egress: (types.contains(&PolicyType::Egress) && purpose != Purpose::PreDnat)
                 .then_some(egress),
             selector,
+            named_tier: spec.tier().into(),
             order: spec.order.unwrap_or(f64::INFINITY),
-            tie: self.tie(id, spec.tier()),
+            tie: self.tie(id, spec.tier()).into(),
         }))
     }
 
     /// The directions that a policy covers. Where nobody filled absent types in, Felix takes both.
-    fn types(&self, spec: &PolicySpec) -> Vec<PolicyType> {
+    fn types(self, spec: &PolicySpec) -> Vec<PolicyType> {
         match &spec.types {
             Some(types) if !types.is_empty() => types.clone(),
             _ if self.kind == DatastoreKind::Manifests => spec.default_types(),
@@ -274,7 +299,7 @@ impl Reader {
     }
 
     /// What decides between policies of equal order.
-    fn tie(&self, id: &ObjectId, tier: &str) -> String {
+    fn tie(self, id: &ObjectId, tier: &str) -> String {
         let namespace = id.namespace.as_deref().unwrap_or_default();
         let kubernetes = id.kind == Kind::KubernetesNetworkPolicy;
         if self.version.name_regime() == NameRegime::Plain {
@@ -337,7 +362,7 @@ struct ProfileSpec {
 
 impl Profiles {
     /// Reads profiles, and makes those that Calico makes of namespaces and service accounts.
-    pub fn read(snapshot: &Snapshot, sets: &mut Sets) -> Self {
+    pub fn read(snapshot: &Snapshot, sets: &mut SetNames) -> Self {
         let mut read = Self::default();
         let both = || Profile {
             ingress: vec![Rule::allow_all()],
@@ -390,7 +415,7 @@ impl Profiles {
 
 fn profile(
     object: &Object,
-    sets: &mut Sets,
+    sets: &mut SetNames,
 ) -> Result<(Profile, BTreeMap<String, String>), String> {
     let spec: ProfileSpec = object.typed_spec().map_err(|e| e.to_string())?;
     let mut rules = |rules: &[policy::Rule]| {

@@ -7,7 +7,7 @@ use crate::calico::{PortMatch, Protocol};
 
 use super::addresses::{Addresses, parse_net};
 use super::selection::{self, SelectorProblem};
-use super::sets::{PortSetId, SetId, Sets};
+use super::sets::{PortSetId, SetId, SetNames};
 
 /// One rule.
 #[derive(Debug, Clone)]
@@ -101,7 +101,7 @@ impl Rule {
     pub fn compile(
         spec: &Spec,
         namespace: Option<&str>,
-        sets: &mut Sets,
+        sets: &mut SetNames,
     ) -> Result<Self, RuleProblem> {
         check(spec)?;
         let protocol = spec.protocol;
@@ -163,7 +163,7 @@ fn side(
     spec: &EntityRule,
     protocol: Option<Protocol>,
     namespace: Option<&str>,
-    sets: &mut Sets,
+    sets: &mut SetNames,
 ) -> Result<Side, RuleProblem> {
     let peers = selection::of_peer(spec, namespace)?;
     let mut ports = |list: &[PortMatch]| {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::calico::{Protocol, Transport};
 use crate::selector::Selector;
@@ -57,25 +57,17 @@ pub(super) struct Peer {
     pub ports: Vec<(String, Transport, u16)>,
 }
 
-/// All sets that rules speak of.
+/// The sets that rules speak of, by number. More may come, but none gets another number: a rule that
+/// was compiled once stays good.
 #[derive(Debug, Default)]
-pub(super) struct Sets {
-    keys: Vec<(SetKey, OnceLock<Addresses>)>,
-    by_key: HashMap<SetKey, SetId>,
-    port_keys: Vec<(PortSetKey, OnceLock<PortMap>)>,
-    by_port_key: HashMap<PortSetKey, PortSetId>,
-    /// By group of labels.
-    members: Vec<Members>,
-    /// Backends of services by namespace and name.
-    services: HashMap<(String, String), PortMap>,
-    /// Addresses of services, those of slices without ports as well.
-    service_addresses: HashMap<(String, String), Addresses>,
+pub(super) struct SetNames {
+    keys: Vec<Arc<SetKey>>,
+    by_key: HashMap<Arc<SetKey>, SetId>,
+    port_keys: Vec<Arc<PortSetKey>>,
+    by_port_key: HashMap<Arc<PortSetKey>, PortSetId>,
 }
 
-static NO_ADDRESS: OnceLock<Addresses> = OnceLock::new();
-static NO_PORT: OnceLock<PortMap> = OnceLock::new();
-
-impl Sets {
+impl SetNames {
     pub fn selector(&mut self, selector: Selector) -> SetId {
         self.set(SetKey::Selector(selector))
     }
@@ -85,11 +77,12 @@ impl Sets {
     }
 
     fn set(&mut self, key: SetKey) -> SetId {
-        let next = SetId(self.keys.len());
-        let id = *self.by_key.entry(key.clone()).or_insert(next);
-        if id == next {
-            self.keys.push((key, OnceLock::new()));
+        if let Some(known) = self.by_key.get(&key) {
+            return *known;
         }
+        let (id, key) = (SetId(self.keys.len()), Arc::new(key));
+        self.keys.push(Arc::clone(&key));
+        self.by_key.insert(key, id);
         id
     }
 
@@ -111,29 +104,59 @@ impl Sets {
     }
 
     fn port_set(&mut self, key: PortSetKey) -> PortSetId {
-        let next = PortSetId(self.port_keys.len());
-        let id = *self.by_port_key.entry(key.clone()).or_insert(next);
-        if id == next {
-            self.port_keys.push((key, OnceLock::new()));
+        if let Some(known) = self.by_port_key.get(&key) {
+            return *known;
         }
+        let (id, key) = (PortSetId(self.port_keys.len()), Arc::new(key));
+        self.port_keys.push(Arc::clone(&key));
+        self.by_port_key.insert(key, id);
         id
     }
 
     /// Every selector that a set is made by.
     pub fn mention(&self, mentions: &mut Mentions) {
-        for (key, _) in &self.keys {
-            if let SetKey::Selector(selector) = key {
+        for key in &self.keys {
+            if let SetKey::Selector(selector) = &**key {
                 mentions.add(selector);
             }
         }
-        for (key, _) in &self.port_keys {
+        for key in &self.port_keys {
             if let PortSetKey::Named {
                 selector: Some(selector),
                 ..
-            } = key
+            } = &**key
             {
                 mentions.add(selector);
             }
+        }
+    }
+}
+
+/// The sets of one model, each worked out when it is first looked at.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    keys: Vec<(Arc<SetKey>, OnceLock<Addresses>)>,
+    port_keys: Vec<(Arc<PortSetKey>, OnceLock<PortMap>)>,
+    /// By group of labels.
+    members: Vec<Members>,
+    /// Backends of services by namespace and name.
+    services: HashMap<(String, String), PortMap>,
+    /// Addresses of services, those of slices without ports as well.
+    service_addresses: HashMap<(String, String), Addresses>,
+}
+
+static NO_ADDRESS: OnceLock<Addresses> = OnceLock::new();
+static NO_PORT: OnceLock<PortMap> = OnceLock::new();
+
+impl Sets {
+    /// Sets by their names, with nothing in them yet.
+    pub fn new(names: &SetNames) -> Self {
+        let fresh = |key: &Arc<SetKey>| (Arc::clone(key), OnceLock::new());
+        let fresh_ports = |key: &Arc<PortSetKey>| (Arc::clone(key), OnceLock::new());
+        Self {
+            keys: names.keys.iter().map(fresh).collect(),
+            port_keys: names.port_keys.iter().map(fresh_ports).collect(),
+            ..Self::default()
         }
     }
 
@@ -185,7 +208,7 @@ impl Sets {
         let Some((key, known)) = self.keys.get(id.0) else {
             return empty;
         };
-        match key {
+        match &**key {
             SetKey::Selector(selector) => known.get_or_init(|| {
                 let groups = index.select(selector);
                 let members = groups.iter().filter_map(|g| self.members.get(*g));
@@ -204,7 +227,7 @@ impl Sets {
         let Some((key, known)) = self.port_keys.get(id.0) else {
             return empty;
         };
-        match key {
+        match &**key {
             PortSetKey::Named {
                 name,
                 protocol,

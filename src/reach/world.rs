@@ -13,7 +13,7 @@ use super::missing::Missing;
 use super::objects::{Endpoints, HostEndpoint, Wanted, Workload};
 use super::oracle::Oracle;
 use super::packet::Packet;
-use super::policies::{Ignored, Policies, Policy, Profile, Profiles, Tier};
+use super::policies::{Compiled, Ignored, Policies, Policy, Profile, Profiles, Tier};
 use super::routes::Routes;
 use super::sets::Sets;
 use super::settings::SettingsLayers;
@@ -61,22 +61,32 @@ impl World {
     /// nobody overrides a setting in a file on a host.
     #[must_use]
     pub fn from_snapshot(snapshot: &Snapshot) -> Self {
-        Self::with_topology(snapshot, &Topology::default())
+        Self::compiled(snapshot, &Topology::default(), &mut Compiled::default())
+    }
+
+    /// Makes a model like [`Self::from_snapshot`], with what was made of the same objects before.
+    #[must_use]
+    pub fn with_compiled(snapshot: &Snapshot, compiled: &mut Compiled) -> Self {
+        Self::compiled(snapshot, &Topology::default(), compiled)
     }
 
     /// Makes a model of what was read from a datastore, completed by what is known from elsewhere.
     #[must_use]
     pub fn with_topology(snapshot: &Snapshot, topology: &Topology) -> Self {
+        Self::compiled(snapshot, topology, &mut Compiled::default())
+    }
+
+    fn compiled(snapshot: &Snapshot, topology: &Topology, compiled: &mut Compiled) -> Self {
         let version = topology.version.unwrap_or_else(|| snapshot.version());
-        let mut sets = Sets::default();
-        let policies = Policies::read(snapshot, version, &mut sets);
-        let mut profiles = Profiles::read(snapshot, &mut sets);
+        let policies = Policies::read(snapshot, version, compiled);
+        let mut profiles = Profiles::read(snapshot, &mut compiled.sets);
+        let mut sets = Sets::new(&compiled.sets);
         let mut mentions = Mentions::default();
         policies
             .policies
             .iter()
             .for_each(|p| mentions.add(&p.selector));
-        sets.mention(&mut mentions);
+        compiled.sets.mention(&mut mentions);
         let mut index = LabelIndex::new(mentions);
         let endpoints = Endpoints::read(snapshot, &mut profiles, &mut index);
         sets.fill(index.len(), endpoints.peers);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use super::{Draft, Importance, RecipeError};
+use super::{Draft, Importance, RecipeError, few};
 use crate::calico::endpoint::{ALL_INTERFACES, is_automatic};
 use crate::calico::node::AddressRole;
 use crate::calico::{Host, HostEndpointSpec, Kind, Object, ObjectId, Snapshot};
@@ -292,16 +292,21 @@ pub fn carries(object: &Object, label: &str) -> bool {
     object.label(label) == Some("true")
 }
 
-/// Notes that a node's name is known from host endpoints only.
-pub fn note_without_node(draft: &mut Draft<'_>, host: &HostView<'_>) {
-    if host.node.is_none() {
-        draft.note(
-            Importance::Note,
-            format!(
-                "node `{}` is known from its host endpoints only: addresses that they do not list are not known",
-                host.name
-            ),
-            None,
-        );
-    }
+/// Notes which of the hosts are known from host endpoints only.
+pub fn note_without_node(draft: &mut Draft<'_>, hosts: &[&HostView<'_>]) {
+    let without = hosts.iter().filter(|host| host.node.is_none());
+    let names: Vec<String> = without.map(|host| format!("`{}`", host.name)).collect();
+    let (whose, their) = match names.len() {
+        0 => return,
+        1 => ("node", "is known from its"),
+        _ => ("nodes", "are known from their"),
+    };
+    draft.note(
+        Importance::Note,
+        format!(
+            "{whose} {} {their} host endpoints only: addresses that they do not list are not known",
+            few(&names)
+        ),
+        None,
+    );
 }

@@ -4,7 +4,7 @@
 //! names that the recipe gives to objects and labels are a contract, since other people's runbooks
 //! rely on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -112,6 +112,19 @@ pub struct Note {
     pub hint: Option<String>,
 }
 
+/// How many names are listed for people.
+pub const FEW: usize = 6;
+
+/// The first names of a list, and how many more there are.
+#[must_use]
+pub fn few<T: fmt::Display>(names: &[T]) -> String {
+    let shown: Vec<String> = names.iter().take(FEW).map(ToString::to_string).collect();
+    match names.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// The desired changes, as they come together.
 #[derive(Debug)]
 pub struct Draft<'s> {
@@ -121,7 +134,8 @@ pub struct Draft<'s> {
     /// Position of a step by stage and object, so that two edits in one stage are one step.
     index: BTreeMap<(Stage, ObjectId), usize>,
     /// What a person should know.
-    pub notes: Vec<Note>,
+    notes: Vec<Note>,
+    noted: HashSet<Note>,
 }
 
 impl<'s> Draft<'s> {
@@ -134,6 +148,7 @@ impl<'s> Draft<'s> {
             steps: Vec::new(),
             index: BTreeMap::new(),
             notes: Vec::new(),
+            noted: HashSet::new(),
         }
     }
 
@@ -207,7 +222,7 @@ impl<'s> Draft<'s> {
             text: text.into(),
             hint,
         };
-        if !self.notes.contains(&note) {
+        if self.noted.insert(note.clone()) {
             self.notes.push(note);
         }
     }

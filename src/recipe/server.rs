@@ -389,9 +389,10 @@ fn targets<'h>(
     intent: &ProtectServer,
 ) -> Result<Vec<Target<'h>>, RecipeError> {
     let mut targets = Vec::new();
-    for host in hosts.choose(&intent.nodes)? {
+    let chosen = hosts.choose(&intent.nodes)?;
+    note_without_node(draft, &chosen);
+    for host in chosen {
         host.check_shadowing()?;
-        note_without_node(draft, host);
         if intent.interfaces.iter().any(|i| i == ALL_INTERFACES) {
             for endpoint in host.counting() {
                 targets.push(existing(host, endpoint)?);

@@ -1,5 +1,7 @@
 //! Walking through an object and noting what is wrong.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Effect, Violation, Who};
@@ -174,12 +176,13 @@ impl<'a> Checks<'a> {
         unique_since: Version,
     ) -> Vec<(&'v str, FieldPath)> {
         let mut texts: Vec<(&'v str, FieldPath)> = Vec::new();
+        let mut seen: HashSet<&str> = HashSet::new();
         for at in self.list(parent, key) {
             let Some(text) = at.value.as_str() else {
                 self.wrong_type(&at.path, "a string");
                 continue;
             };
-            if texts.iter().any(|(other, _)| *other == text) {
+            if !seen.insert(text) {
                 let by = self.by().server_since(unique_since);
                 self.add(&at.path, by, format!("`{text}` is in the list twice"));
             }

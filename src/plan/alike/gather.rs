@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use rayon::prelude::*;
+
 use super::describe::{Described, Owner, PodName, Says, Shape, describe, owner};
 use super::{States, servers};
 use crate::calico::kubernetes::PodView;
@@ -138,12 +140,12 @@ impl<'s> Gathered<'s> {
         };
         let hosts: Vec<(&String, Vec<Told>)> = self
             .hosts
-            .iter()
+            .par_iter()
             .map(|(name, objects)| (name, told(objects, routed.contains(name))))
             .collect();
         let pods: Vec<(&PodName, Vec<Told>)> = self
             .pods
-            .iter()
+            .par_iter()
             .map(|(name, objects)| (name, told(objects, false)))
             .collect();
         let claims = Claims::of(&hosts, &pods);

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use super::{Change, Plan};
 use crate::calico::{Kind, Object, Snapshot};
-use crate::reach::Distinctions;
 use crate::reach::needs::{Family, Need, Servers};
+use crate::reach::{Compiled, Distinctions};
 use describe::{Owner, PodName};
 use gather::Gathered;
 
@@ -54,12 +54,18 @@ pub struct States<'s> {
 impl Classes {
     /// Finds the classes of hosts that no state of a plan tells apart, where there are more hosts
     /// than `many`. Hosts that `further` flows name stand for themselves.
-    pub fn of(states: States<'_>, families: &[Family], further: &[Need], many: usize) -> Self {
+    pub fn of(
+        states: States<'_>,
+        families: &[Family],
+        further: &[Need],
+        many: usize,
+        compiled: &mut Compiled,
+    ) -> Self {
         let gathered = Gathered::of(states, families);
         if gathered.hosts.len() <= many || gathered.may_be_translated(states, families) {
             return Self::each(gathered.hosts.into_keys());
         }
-        let distinctions = distinctions(states);
+        let distinctions = distinctions(states, compiled);
         let (hosts, pods) = gathered.keys(&distinctions, families, further);
         let mut numbers = HashMap::new();
         let mut members: Vec<Vec<String>> = Vec::new();
@@ -169,13 +175,14 @@ fn servers(family: &Family) -> &[String] {
 
 /// Everything that some state of a plan compares labels and addresses with: what is in force
 /// before it, what is new behind it, and what is there in between only.
-fn distinctions(states: States<'_>) -> Distinctions {
+fn distinctions(states: States<'_>, compiled: &mut Compiled) -> Distinctions {
     let mut all = Distinctions::default();
-    all.add(states.start);
+    all.add(states.start, compiled);
     let new = states.end.all();
     let new =
         new.filter(|s| is_context(&s.object) || states.start.get(s.object.id()) != Some(&s.object));
-    all.add(&Snapshot::new(states.end.datastore.clone(), new.cloned()));
+    let new = Snapshot::new(states.end.datastore.clone(), new.cloned());
+    all.add(&new, compiled);
     let mut between = Snapshot::new(states.end.datastore.clone(), []);
     for change in &states.plan.changes {
         let known = |object: &Object| {
@@ -198,7 +205,7 @@ fn distinctions(states: States<'_>) -> Distinctions {
             .for_each(|s| {
                 between.put(s.object.clone());
             });
-        all.add(&between);
+        all.add(&between, compiled);
     }
     all
 }

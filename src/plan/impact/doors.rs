@@ -77,7 +77,7 @@ pub fn subjects(both: &Both<'_>) -> Vec<Subject> {
         let read = status(snapshot, None).unwrap_or_default();
         read.into_iter().map(|s| (s.server.clone(), s)).collect()
     };
-    let (mut was, mut is) = (of(both.before), of(both.after));
+    let (mut was, mut is) = rayon::join(|| of(both.before), || of(both.after));
     let names: BTreeSet<ServerName> = was.keys().chain(is.keys()).cloned().collect();
     let mut subjects: Vec<Subject> = names
         .into_iter()

@@ -17,7 +17,7 @@ use super::settle::settled;
 use crate::calico::policy::PolicyType;
 use crate::calico::{ObjectId, ServerPort, Snapshot};
 use crate::reach::{Addresses, Reason, Verdict, World};
-use crate::recipe::{Importance, Note};
+use crate::recipe::{Importance, Note, few};
 
 mod defaults;
 mod doors;
@@ -285,9 +285,12 @@ pub fn impact(before: &Snapshot, after: &Snapshot, plan: &Plan) -> Impact {
     if plan.is_empty() {
         return Impact::default();
     }
-    let start = settled(before, before.clone());
-    let end = settled(before, after.clone());
-    let (was, is) = (World::from_snapshot(&start), World::from_snapshot(&end));
+    let state = |snapshot: &Snapshot| {
+        let settled = settled(before, snapshot.clone());
+        let world = World::from_snapshot(&settled);
+        (settled, world)
+    };
+    let ((start, was), (end, is)) = rayon::join(|| state(before), || state(after));
     let both = Both {
         read: before,
         before: &start,
@@ -319,19 +322,6 @@ impl Impact {
             },
             hint: warning.hint.clone(),
         })
-    }
-}
-
-/// How many names are listed for people.
-pub const FEW: usize = 6;
-
-/// The first names of a list, and how many more there are.
-#[must_use]
-pub fn few<T: std::fmt::Display>(names: &[T]) -> String {
-    let shown: Vec<String> = names.iter().take(FEW).map(ToString::to_string).collect();
-    match names.len().saturating_sub(shown.len()) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

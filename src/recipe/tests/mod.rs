@@ -14,7 +14,7 @@ use super::remove::{RemoveServer, remove};
 use super::server::{ProtectServer, protect};
 use super::{Draft, RecipeError, Stage, Step};
 use crate::calico::felix::Direction;
-use crate::calico::yaml::{for_people, to_yaml};
+use crate::calico::yaml::object_to_yaml;
 use crate::calico::{Datastore, DatastoreKind, Kind, Object, ObjectId, Snapshot, Stored, Version};
 
 /// A cluster of Calico v3.32.1.
@@ -204,7 +204,7 @@ fn restored(before: &Snapshot, intent: &Failsafes) -> Outcome {
 #[track_caller]
 fn assert_same(left: &Snapshot, right: &Snapshot) {
     let [left, right] = [left, right].map(|snapshot| {
-        let shown = |stored: &Stored| to_yaml(&for_people(stored.object.value()));
+        let shown = |stored: &Stored| object_to_yaml(stored.object.value());
         snapshot.all().map(shown).collect::<String>()
     });
     if left != right {

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
+use rayon::prelude::*;
 use serde_json::Value;
 
 use crate::calico::kind::V3;
@@ -155,38 +154,8 @@ fn first_place(
 
 /// Reads files on all processors. Of several that cannot be read the first by name is told.
 fn read_all(sources: &[Source]) -> Result<Vec<Contents>, StoreError> {
-    let workers = thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(8);
-    if sources.len() < 2 * workers {
-        return sources.iter().map(read::file).collect();
-    }
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(source) = sources.get(number) else {
-                return done;
-            };
-            let contents = read::file(source);
-            let failed = contents.is_err();
-            done.push((number, contents));
-            if failed {
-                // The files before this one are all taken by now; those behind do not matter.
-                next.store(sources.len(), Ordering::Relaxed);
-            }
-        }
-    };
-    let mut all: Vec<_> = thread::scope(|scope| {
-        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        handles
-            .into_iter()
-            .flat_map(|h| h.join().unwrap_or_default())
-            .collect()
-    });
-    all.sort_by_key(|(number, _)| *number);
-    all.into_iter().map(|(_, contents)| contents).collect()
+    let read: Vec<_> = sources.par_iter().map(read::file).collect();
+    read.into_iter().collect()
 }
 
 /// The cluster's own description, in whichever form it is written.

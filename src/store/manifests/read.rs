@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::ops::Range;
 
+use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::calico::kind::CRD_V1;
@@ -22,6 +23,8 @@ use super::value;
 const LARGEST_FILE: u64 = 64 << 20;
 /// calicoctl's limit for one document.
 const LARGEST_DOCUMENT: usize = 10 << 20;
+/// So many small documents are worth a thread of their own.
+const WORTH_A_THREAD: usize = 64;
 /// How to go on without a file.
 pub const LEAVE_OUT: &str =
     "point `--manifests` at a folder without this file, or give the file a hidden name";
@@ -147,8 +150,16 @@ pub fn contents(source: Source, bytes: Vec<u8>) -> Result<Contents, StoreError> 
         warnings: Vec::new(),
     };
     let mut list = Vec::new();
-    for (number, range) in ranges.into_iter().enumerate() {
-        let found = reader.document(number, range.clone())?;
+    let values: Vec<_> = ranges
+        .par_iter()
+        .with_min_len(WORTH_A_THREAD)
+        .map(|range| {
+            let text = text.get(range.clone()).unwrap_or_default();
+            (text.len() <= LARGEST_DOCUMENT).then(|| value::read(text, syntax))
+        })
+        .collect();
+    for (number, (range, value)) in ranges.into_iter().zip(values).enumerate() {
+        let found = reader.document(number, range.clone(), value)?;
         list.push(Document {
             range,
             list: found,
@@ -222,9 +233,14 @@ impl Reader<'_> {
         self.line + passed.bytes().filter(|b| *b == b'\n').count()
     }
 
-    fn document(&mut self, number: usize, range: Range<usize>) -> Result<Option<List>, StoreError> {
-        let text = self.text.get(range.clone()).unwrap_or_default();
-        if text.len() > LARGEST_DOCUMENT {
+    /// Finds the objects of a document, whose value is `None` where it is too large to be read.
+    fn document(
+        &mut self,
+        number: usize,
+        range: Range<usize>,
+        value: Option<Result<Value, value::ReadError>>,
+    ) -> Result<Option<List>, StoreError> {
+        let Some(value) = value else {
             let (line, _) = line_and_column(self.text, range.start);
             return Err(StoreError::new(
                 StoreErrorKind::Failed,
@@ -234,9 +250,9 @@ impl Reader<'_> {
                 ),
             )
             .hint("calicoctl takes no larger document either: cut it with lines `---`"));
-        }
-        let value = value::read(text, self.syntax)
-            .map_err(|error| self.unreadable(text, range.start, &error))?;
+        };
+        let text = self.text.get(range.clone()).unwrap_or_default();
+        let value = value.map_err(|error| self.unreadable(text, range.start, &error))?;
         let path = match &value {
             Value::Array(_) => FieldPath::root(),
             Value::Object(map) => {
