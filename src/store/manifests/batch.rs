@@ -64,6 +64,24 @@ pub fn write(
     Ok(())
 }
 
+/// Checks that the files of all objects that writes are about are still what was read.
+///
+/// # Errors
+///
+/// When one of them has changed since.
+pub fn check_unchanged(folder: &Folder, writes: &[Write]) -> Result<(), StoreError> {
+    let numbers: BTreeSet<usize> = writes
+        .iter()
+        .filter_map(|write| folder.index.get(write.id()).copied())
+        .collect();
+    for number in numbers {
+        if let Some(Tracked { picture, .. }) = folder.files.get(number).and_then(Option::as_ref) {
+            save::unchanged(&picture.source, &picture.bytes())?;
+        }
+    }
+    Ok(())
+}
+
 /// Prepares the beginning of a batch: all of it, unless one object is concerned more than once.
 ///
 /// # Errors

@@ -107,6 +107,14 @@ impl Store for Manifests {
         self.load()
     }
 
+    async fn preflight(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        self.loaded()?;
+        match &self.folder {
+            Some(folder) => batch::check_unchanged(folder, writes),
+            None => Ok(()),
+        }
+    }
+
     async fn keepsakes(&mut self, batch: &[Write]) -> Result<Vec<Keepsake>, StoreError> {
         self.loaded()?;
         let Some(folder) = &self.folder else {
