@@ -4,7 +4,7 @@
 //! effect in any order. So flows are proved not only at the plan's end but in every state that can
 //! come about: after each batch, and, within a batch, for every way in which any two of its changes
 //! may stand to each other. A flow is decided by its client's side and its server's side. A batch
-//! holds one change of either at most ([`super::batches`]), so two changes are all that it can
+//! holds one change of either at most (`plan::batches`), so two changes are all that it can
 //! depend on.
 
 use std::collections::BTreeSet;
