@@ -180,6 +180,11 @@ pub(super) fn of_answer(
         401 => failed(format!("`{server}` does not accept the credentials")).hint(
             "the token or certificate may have expired: log in again; `kubectl auth whoami` shows who you are",
         ),
+        403 if is_of_admission(&said) => {
+            failed(format!("admission refuses to {verb} {resource}: {said}")).hint(
+                "a rule of the cluster's own stands in the way; where the server has just been started it may not be ready: try again",
+            )
+        }
         403 => forbidden(verb, resource, None).detail(format!("the server says: {said}")),
         429 => failed(format!("`{server}` is too busy: {said}")).hint("try again later"),
         502..=504 => failed(format!("`{server}` is not available to {verb} {resource}: {said}"))
@@ -192,6 +197,14 @@ pub(super) fn of_answer(
             "`{server}` refused to {verb} {resource} ({status}): {said}"
         )),
     }
+}
+
+/// Whether a refusal comes from a policy or webhook of admission rather than from a missing right:
+/// both are answered with 403, and only their words tell them apart.
+fn is_of_admission(said: &str) -> bool {
+    ["denied request", "denied the request"]
+        .iter()
+        .any(|words| said.contains(words))
 }
 
 /// What is not allowed, and the rule that would allow it.
@@ -283,4 +296,23 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
         next = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_admission_is_told_from_a_missing_right() {
+        for said in [
+            "policy \"a\" denied request: failed to configure policy",
+            "ValidatingAdmissionPolicy 'a' with binding 'b' denied request: no",
+            "admission webhook \"a.example\" denied the request: no",
+        ] {
+            assert!(is_of_admission(said), "{said}");
+        }
+        assert!(!is_of_admission(
+            "tiers.projectcalico.org is forbidden: User \"u\" cannot list resource \"tiers\""
+        ));
+    }
 }
