@@ -200,7 +200,7 @@ mod tests {
             let case = difference.lines().take_while(|l| !l.starts_with('#'));
             let lines = case.count();
             assert!(
-                difference.contains("notSelector") && lines < 80,
+                difference.contains("notSelector") && lines < 75,
                 "{difference}"
             );
         }
