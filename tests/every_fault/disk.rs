@@ -1,9 +1,12 @@
 //! Disks that fill up and processes that are killed at a system call, by strace. The journal is brought
-//! to disk with `fdatasync`, manifests and folders with `fsync`: so each can be met by itself.
+//! to disk with `fdatasync`, manifests and folders with `fsync`: so each can be met by itself. A disk
+//! that is full in the middle of a line is a limit on the size of files.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+
+use calicoctl_protect::apply::Folder;
 
 use crate::command::Run;
 use crate::etcd_server::say;
@@ -124,6 +127,38 @@ pub fn count(
         (fault.name, met.count())
     };
     (run, faults.iter().map(count).collect())
+}
+
+/// Runs a command where no file can be longer than so many bytes: what is written beyond is cut off,
+/// and then fails.
+pub fn cramp(home: &Home, field: &impl Field, line: &str, bytes: usize) -> Run {
+    let plain = home.command(field, line);
+    let mut command = Command::new("sh");
+    home.prepare(&mut command);
+    let limited = "trap '' XFSZ; exec prlimit --fsize=\"$0\" -- \"$@\"";
+    command.args(["-c", limited]).arg(bytes.to_string());
+    command.arg(plain.get_program()).args(plain.get_args());
+    Run::of(command)
+}
+
+/// Sizes at which a disk is full in the middle of a line of the one journal at home: of the first
+/// line, and of the first of each further kind in a row.
+pub fn cuts(home: &Home) -> Vec<usize> {
+    let folders = Folder::all(&home.journals().join("calicoctl-protect"));
+    let mut runs = folders
+        .iter()
+        .flat_map(|folder| folder.runs().into_iter().map(|id| folder.file(id)));
+    let text = fs::read_to_string(runs.next().unwrap()).unwrap();
+    assert_eq!(runs.next(), None, "more than one journal");
+    let (mut start, mut last, mut cuts) = (0, "", Vec::new());
+    for line in text.split_inclusive('\n') {
+        let kind = line.split('"').nth(1).unwrap();
+        if kind != last {
+            cuts.push(start + line.len() / 2);
+        }
+        (start, last) = (start + line.len(), kind);
+    }
+    cuts
 }
 
 /// The command under strace with an expression.

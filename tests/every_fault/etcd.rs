@@ -31,7 +31,7 @@ impl Datastore {
     fn start() -> Option<Self> {
         let runtime = Runtime::new().unwrap();
         let server = runtime.block_on(EtcdServer::start())?;
-        let relay = runtime.block_on(Relay::to(server.port()));
+        let relay = runtime.block_on(async { Relay::to(server.port(), server.raw()).await });
         let config = tempfile::tempdir().unwrap();
         let text = format!(
             "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  \
@@ -122,13 +122,24 @@ enum How {
     Usual,
 }
 
-const FAULTS: [(&str, Fault, How); 10] = [
+const FAULTS: [(&str, Fault, How); 13] = [
     ("killed before", Fault::StallBefore, How::Killed),
     ("killed after", Fault::StallAfter, How::Killed),
     ("late", Fault::StallBefore, How::Impatient),
     ("late after", Fault::StallAfter, How::Impatient),
     ("torn before", Fault::CutBefore, How::Usual),
     ("answer lost", Fault::CutAfter, How::Usual),
+    ("another writer before", Fault::Touch, How::Usual),
+    (
+        "too many requests",
+        Fault::Refuse(8, "etcdserver: too many requests"),
+        How::Usual,
+    ),
+    (
+        "internal error",
+        Fault::Refuse(13, "something went wrong"),
+        How::Usual,
+    ),
     (
         "unavailable",
         Fault::Refuse(14, "etcdserver: no leader"),
@@ -195,7 +206,8 @@ fn try_scenario(store: &Datastore, scenario: &Scenario, tally: &mut Tally) {
     let shut = shut(&store.snapshot());
     let command = format!("{} --yes", scenario.command);
     store.relay.clear();
-    Home::new().does(store, &command);
+    let home = Home::new();
+    home.does(store, &command);
     let transactions = store.relay.transactions();
     assert!(transactions > 0, "{}: nothing is written", scenario.name);
     let ends = Ends {
@@ -217,6 +229,10 @@ fn try_scenario(store: &Datastore, scenario: &Scenario, tally: &mut Tally) {
             let point = format!("{name} at transaction {k} of {transactions}");
             try_point(&point, &|home| strike(home, store, &command, k, fault, how));
         }
+    }
+    for bytes in disk::cuts(&home) {
+        let point = format!("no room for more than {bytes} bytes of the journal");
+        try_point(&point, &|home| disk::cramp(home, store, &command, bytes));
     }
     if disk::strace_works() {
         store.reset(&pairs);

@@ -1,4 +1,9 @@
-//! Commands in the process of the test, on a store that waits for answers as long as the test wants.
+//! Commands in the process of the test: on a store that waits for answers as long as the test wants,
+//! and on one to which others write in between.
+
+use std::sync::atomic::AtomicBool;
+
+use calicoctl_protect::calico::Snapshot;
 
 use calicoctl_protect::cli::Cli;
 use calicoctl_protect::cli::args::{Global, LogLevel, PlanFormat, Running};
@@ -8,7 +13,7 @@ use calicoctl_protect::cli::ui::{Color, Ui};
 use calicoctl_protect::cli::write::{conclude, prepare};
 use calicoctl_protect::plan::saved::Waivers;
 use calicoctl_protect::plugin::called::Called;
-use calicoctl_protect::store::Store;
+use calicoctl_protect::store::{Keepsake, Store, StoreError, Wanted, Write};
 
 use crate::command::Run;
 use crate::command::trips::words;
@@ -53,4 +58,46 @@ async fn carry_out(home: &Home, store: &mut impl Store, line: &str) -> Result<Ex
     let prepared = prepare(&order, store, ui).await?;
     let waivers = Waivers::default();
     conclude(&order, prepared, &waivers, &running, &global, store, ui).await
+}
+
+/// A store to which somebody else may write before each batch.
+pub struct Shared<S, F> {
+    pub store: S,
+    /// What the other does before the batch of this number, from one on.
+    pub other: F,
+    /// How many batches there were.
+    pub batches: usize,
+}
+
+impl<S: Store, F: FnMut(usize)> Store for Shared<S, F> {
+    async fn read(&mut self, wanted: &Wanted) -> Result<Snapshot, StoreError> {
+        self.store.read(wanted).await
+    }
+
+    async fn preflight(&mut self, writes: &[Write]) -> Result<(), StoreError> {
+        self.store.preflight(writes).await
+    }
+
+    async fn keepsakes(&mut self, batch: &[Write]) -> Result<Vec<Keepsake>, StoreError> {
+        self.store.keepsakes(batch).await
+    }
+
+    fn recall(&mut self, keepsakes: &[Keepsake]) {
+        self.store.recall(keepsakes);
+    }
+
+    fn tidy(&mut self) {
+        self.store.tidy();
+    }
+
+    async fn write(
+        &mut self,
+        batch: &[Write],
+        stop: &AtomicBool,
+        done: &mut dyn FnMut(usize),
+    ) -> Result<(), StoreError> {
+        self.batches += 1;
+        (self.other)(self.batches);
+        self.store.write(batch, stop, done).await
+    }
 }

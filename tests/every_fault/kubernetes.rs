@@ -287,7 +287,8 @@ fn try_scenario(scenario: &Scenario, start: &Cluster, shape: Shape, tally: &mut 
     let begin = undisturbed.state();
     let shut = shut(&undisturbed.snapshot());
     undisturbed.double.reset_journal();
-    Home::new().does(&undisturbed, &command);
+    let home = Home::new();
+    home.does(&undisturbed, &command);
     let ends = Ends {
         start: begin,
         shut,
@@ -311,6 +312,12 @@ fn try_scenario(scenario: &Scenario, start: &Cluster, shape: Shape, tally: &mut 
                 weather.strike(home, cluster, &command, k)
             });
         }
+    }
+    for bytes in disk::cuts(&home) {
+        let point = format!("no room for more than {bytes} bytes of the journal");
+        try_point(&point, &|home, cluster| {
+            disk::cramp(home, cluster, &command, bytes)
+        });
     }
     if disk::strace_works() {
         let (_, calls) = disk::count(&Home::new(), &cluster(), &command, &OF_JOURNAL);

@@ -1,5 +1,6 @@
 //! Manifests: the process is killed at each system call that brings a file to disk or gives it its
-//! name, and each of these calls fails as on a full or broken disk.
+//! name, and each of these calls fails as on a full or broken disk; somebody else edits every file
+//! before each batch.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,8 +10,10 @@ use calicoctl_protect::store::manifests::Manifests;
 use calicoctl_protect::store::{Store, Wanted};
 use tempfile::TempDir;
 
+use crate::command::Run;
 use crate::disk::{self, OF_JOURNAL, OF_MANIFESTS};
 use crate::field::{Field, Home, State};
+use crate::inside;
 use crate::judge::{Ends, Tally, judge, shut};
 use crate::scenarios::{KUBERNETES, Scenario, chosen};
 
@@ -60,6 +63,49 @@ impl Field for Folder {
     }
 }
 
+const COMMENT: &str = "# seen by somebody else\n";
+
+/// A state once somebody has edited the files that there were at the start.
+fn edited(state: &State, start: &State) -> State {
+    let edit = |(name, text): (&String, &String)| match start.contains_key(name) {
+        true => (name.clone(), format!("{COMMENT}{text}")),
+        false => (name.clone(), text.clone()),
+    };
+    state.iter().map(edit).collect()
+}
+
+/// Runs a command while somebody else edits every file before the k-th batch; beside it, how many
+/// batches there were.
+fn edit_before(home: &Home, folder: &Folder, line: &str, k: usize) -> (Run, usize) {
+    let start = folder.state();
+    let other = |batch| {
+        if batch == k {
+            for name in start.keys() {
+                let path = folder.0.path().join(name);
+                let text = fs::read_to_string(&path).unwrap();
+                fs::write(path, format!("{COMMENT}{text}")).unwrap();
+            }
+        }
+    };
+    let mut store = inside::Shared {
+        store: Manifests::open(folder.0.path()).unwrap(),
+        other,
+        batches: 0,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let run = runtime
+        .unwrap()
+        .block_on(inside::run(home, &mut store, line));
+    (run, store.batches)
+}
+
+/// How many batches an undisturbed run has.
+fn batches(folder: &Folder, line: &str) -> usize {
+    edit_before(&Home::new(), folder, line, 0).1
+}
+
 fn try_scenario(scenario: &Scenario, tally: &mut Tally) {
     let prepared = Folder::sample();
     let elsewhere = Home::new();
@@ -78,6 +124,29 @@ fn try_scenario(scenario: &Scenario, tally: &mut Tally) {
         start,
         shut,
     };
+    let home = Home::new();
+    home.does(&Folder::of(&ends.start), &command);
+    for bytes in disk::cuts(&home) {
+        let point = format!("{}: no room for more than {bytes} bytes", scenario.name);
+        tally.try_point(&point, |way| {
+            let (home, folder) = (Home::new(), Folder::of(&ends.start));
+            let run = disk::cramp(&home, &folder, &command, bytes);
+            judge(&folder, &home, scenario, &ends, way, &run, &point);
+        });
+    }
+    let edited = Ends {
+        start: edited(&ends.start, &ends.start),
+        end: edited(&ends.end, &ends.start),
+        shut: ends.shut.clone(),
+    };
+    for k in 1..=batches(&Folder::of(&ends.start), &command) {
+        let point = format!("{}: edited before batch {k}", scenario.name);
+        tally.try_point(&point, |way| {
+            let (home, folder) = (Home::new(), Folder::of(&ends.start));
+            let run = edit_before(&home, &folder, &command, k).0;
+            judge(&folder, &home, scenario, &edited, way, &run, &point);
+        });
+    }
     for fault in faults {
         for k in 1..=calls[fault.name] {
             let point = format!("{}: {}, call {k}", scenario.name, fault.name);

@@ -10,6 +10,8 @@ use axum::response::Response;
 use tonic::transport::{Channel, Endpoint};
 use tower::{Service as _, ServiceExt as _};
 
+use crate::etcd_server::raw::Raw;
+
 /// What happens to one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -21,6 +23,8 @@ pub enum Fault {
     CutBefore,
     /// It takes effect, and its stream ends without an answer.
     CutAfter,
+    /// Before it comes, somebody else writes every key.
+    Touch,
     /// It is refused with this gRPC status.
     Refuse(u8, &'static str),
 }
@@ -38,17 +42,19 @@ pub struct Relay {
     port: u16,
     script: Arc<Mutex<Script>>,
     etcd: Channel,
+    other: Raw,
 }
 
 impl Relay {
-    /// Starts before an etcd at a port of the loopback interface.
-    pub async fn to(port: u16) -> Self {
+    /// Starts before an etcd at a port of the loopback interface, which somebody else writes to, too.
+    pub async fn to(port: u16, other: Raw) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://127.0.0.1:{port}");
         let relay = Self {
             port: listener.local_addr().unwrap().port(),
             script: Arc::default(),
             etcd: Endpoint::from_shared(url).unwrap().connect_lazy(),
+            other,
         };
         let router = Router::new().fallback(pass).with_state(relay.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -102,6 +108,12 @@ impl Relay {
         }
     }
 
+    async fn touch(&self) {
+        let all = self.other.all("/calico/").await.into_iter();
+        let pairs: Vec<_> = all.map(|kv| (kv.key, kv.value)).collect();
+        self.other.put_all(pairs).await;
+    }
+
     async fn stall(&self) -> Response {
         self.script.lock().unwrap().stalled += 1;
         std::future::pending().await
@@ -115,6 +127,10 @@ async fn pass(State(relay): State<Relay>, request: Request) -> Response {
         Some(Fault::StallAfter) => {
             whole(relay.forward(request).await).await;
             relay.stall().await
+        }
+        Some(Fault::Touch) => {
+            relay.touch().await;
+            relay.forward(request).await
         }
         Some(Fault::CutBefore) => torn(),
         Some(Fault::CutAfter) => {
