@@ -8,12 +8,14 @@
 //! first write of that stage, so that whatever can have been written is known to have been
 //! intended. That once per stage is enough: the changes of a stage may take effect in any order and
 //! every subset of them is proved, so it need not be known which of them were made. What was done
-//! is written as it happens, without waiting for the disk: it is a hint only. Undo and resume
-//! compare each intended change with the cluster as it is.
+//! is a hint only: it is handed to the system soon after it happened, many lines at once where much
+//! happens, and the disk is not waited for. Undo and resume compare each intended change with the
+//! cluster as it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -141,6 +143,12 @@ pub enum End {
     Nothing,
 }
 
+/// How long hints may wait for more to be written together with them, ...
+const HINTS_WAIT: Duration = Duration::from_millis(50);
+
+/// ... and for how many bytes.
+const HINTS_SIZE: usize = 1 << 14;
+
 /// A journal that is being written. Whoever has one holds the cluster's lock.
 #[derive(Debug)]
 pub struct Journal {
@@ -149,6 +157,8 @@ pub struct Journal {
     file: File,
     /// Lines that are still to be written.
     buffer: Vec<u8>,
+    /// When lines were last handed to the system.
+    flushed: Instant,
     /// Whether the file's name is known to be on disk.
     named: bool,
     /// The first failure to write a line that nothing waits for.
@@ -180,6 +190,7 @@ impl Journal {
             path,
             file,
             buffer: Vec::new(),
+            flushed: Instant::now(),
             named: false,
             failed: None,
         };
@@ -204,6 +215,7 @@ impl Journal {
             path,
             file,
             buffer: Vec::new(),
+            flushed: Instant::now(),
             named: true,
             failed: None,
         })
@@ -271,7 +283,10 @@ impl Journal {
     }
 
     fn hint(&mut self, entry: &Entry) {
-        let written = self.line(entry).and_then(|()| self.flush());
+        let mut written = self.line(entry);
+        if self.buffer.len() >= HINTS_SIZE || self.flushed.elapsed() >= HINTS_WAIT {
+            written = written.and_then(|()| self.flush());
+        }
         if let Err(error) = written {
             self.failed.get_or_insert(error);
         }
@@ -288,6 +303,7 @@ impl Journal {
     fn flush(&mut self) -> Result<(), StoreError> {
         let written = self.file.write_all(&self.buffer);
         self.buffer.clear();
+        self.flushed = Instant::now();
         written.map_err(|error| cannot("write", &self.path, &error))
     }
 
@@ -299,5 +315,12 @@ impl Journal {
             self.named = synced.is_ok();
         }
         synced.map_err(|error| cannot("write", &self.path, &error))
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Nothing waits for hints.
+        let _ = self.flush();
     }
 }

@@ -69,16 +69,24 @@ impl Serialize for ShownMetadata<'_> {
 /// An object without `status` and the parts of its metadata that only the server keeps.
 #[must_use]
 pub fn without_server_kept(object: &Value) -> Value {
-    let mut value = object.clone();
-    if let Some(root) = value.as_object_mut() {
-        root.shift_remove("status");
-        if let Some(Value::Object(metadata)) = root.get_mut("metadata") {
-            for key in SERVER_KEPT {
-                metadata.shift_remove(key);
+    // What is left out is not copied: it may be most of the object.
+    let Value::Object(root) = object else {
+        return object.clone();
+    };
+    let kept = |(key, value): (&String, &Value)| {
+        let value = match value {
+            Value::Object(metadata) if key == "metadata" => {
+                let fields = metadata.iter();
+                let kept = fields.filter(|(key, _)| !SERVER_KEPT.contains(&key.as_str()));
+                let kept = kept.map(|(key, value)| (key.clone(), value.clone()));
+                Value::Object(kept.collect())
             }
-        }
-    }
-    value
+            value => value.clone(),
+        };
+        (key.clone(), value)
+    };
+    let fields = root.iter().filter(|(key, _)| *key != "status");
+    Value::Object(fields.map(kept).collect())
 }
 
 const SERVER_KEPT: [&str; 6] = [

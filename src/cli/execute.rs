@@ -140,9 +140,22 @@ pub async fn attempt(
         (Err(error), _) => Some(error),
     };
     let Some(error) = error else {
-        let record = Record::read(&session.folder, id)?;
-        session.link(&record)?;
-        done(&run.prepared.plan, &record, ui);
+        let mut plan = &run.prepared.plan;
+        let whole;
+        // Of a run of its own there is nothing more to know, and long runs are long to read.
+        if !matches!(run.task, Task::New) {
+            let record = Record::read(&session.folder, id)?;
+            session.link(&record)?;
+            if record.was_replanned() {
+                // All that it has written.
+                whole = Plan {
+                    changes: record.changes(),
+                    ..plan.clone()
+                };
+                plan = &whole;
+            }
+        }
+        done(plan, id, ui);
         return Ok(Exit::Ok);
     };
     // What is in the journal already tells that the run did not come to its end.
@@ -177,16 +190,10 @@ pub async fn give_up(
     confirm::take_back(id, session, store, ui).await
 }
 
-fn done(plan: &Plan, record: &Record, ui: Ui) {
-    // Of a run that was planned anew on its way, all that it has written.
-    let written = record.was_replanned().then(|| Plan {
-        changes: record.changes(),
-        ..plan.clone()
-    });
-    let counts = written.as_ref().unwrap_or(plan).counts();
-    let changes = show::counted(counts.total(), "change");
+fn done(plan: &Plan, id: RunId, ui: Ui) {
+    let changes = show::counted(plan.counts().total(), "change");
     ui.say(&format!("done: {changes} written and read back"));
-    ui.say(&format!("hint: `undo {}` takes it back", record.id()));
+    ui.say(&format!("hint: `undo {id}` takes it back"));
 }
 
 /// Writes a plan and reads it back. The journal is that of a run that may have written something;

@@ -512,6 +512,14 @@ const FAR_AWAY: u64 = 9_000_000_000;
 /// An issuer that gives one token, for the refresh token `refresh-1` and the client `tool` with the
 /// secret `s3cret`, which it takes in the form only. Tells every request.
 async fn issuer(gives: String) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    issuer_with(gives, None).await
+}
+
+/// The same, with a new refresh token for the old one.
+async fn issuer_with(
+    gives: String,
+    refresh: Option<&'static str>,
+) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
     use axum::Router;
     use axum::http::{HeaderMap, StatusCode};
     use axum::routing::{get, post};
@@ -527,7 +535,8 @@ async fn issuer(gives: String) -> (String, std::sync::Arc<std::sync::Mutex<Vec<S
         let good =
             "grant_type=refresh_token&refresh_token=refresh-1&client_id=tool&client_secret=s3cret";
         if body == good {
-            (StatusCode::OK, json!({"id_token": gives}).to_string())
+            let tokens = json!({"id_token": gives, "refresh_token": refresh});
+            (StatusCode::OK, tokens.to_string())
         } else {
             let why = json!({"error": "invalid_client"}).to_string();
             (StatusCode::BAD_REQUEST, why)
@@ -571,6 +580,74 @@ async fn an_oidc_token_is_used_until_it_ends_and_then_renewed() {
     let path = with_login(&double, &dir, login(&good));
     assert_eq!(try_read(config(path)).await, Ok(1));
     assert_eq!(log.lock().unwrap().len(), 4);
+}
+
+/// A kubeconfig as people write it, with a login that has ended and other users.
+fn commented(double: &Double, dir: &TempDir, url: &str) -> (PathBuf, String) {
+    let other = r#"{"name": "other", "user": {"token": "other-token"}, "note": "kept"}"#;
+    let written = fs::read_to_string(with_login(double, dir, json!({}))).unwrap();
+    let value: Value = serde_json::from_str(&written)
+        .or_else(|_| serde_yaml::from_str(&written))
+        .unwrap();
+    let name = value["users"][0]["name"].as_str().unwrap();
+    let user = format!(
+        "users:\n- {other}\n- name: {name}\n  user:  # mine\n    auth-provider:\n      name: oidc\n      \
+         config:\n        client-id: tool\n        client-secret: s3cret\n        idp-issuer-url: {url}\n        \
+         refresh-token: refresh-1 # of today\n        id-token: {}\n",
+        mk_id_token("old", LONG_AGO)
+    );
+    let of = |key: &str| format!("{key}: {}\n", value[key]);
+    let rest = [
+        "apiVersion",
+        "kind",
+        "clusters",
+        "contexts",
+        "current-context",
+    ]
+    .map(of);
+    let text = format!("# my clusters\n{}{user}", rest.concat());
+    let path = dir.path().join("commented");
+    fs::write(&path, &text).unwrap();
+    (path, text)
+}
+
+#[tokio::test]
+async fn a_new_refresh_token_takes_the_place_of_the_old_one_in_the_kubeconfig() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (double, dir) = mk_double();
+    let (old, fresh) = (mk_id_token("old", LONG_AGO), mk_id_token("fresh", FAR_AWAY));
+    double.token(&fresh, "admin", &[crate::double::MASTERS]);
+    let (url, _) = issuer_with(fresh.clone(), Some("refresh-2")).await;
+    let (path, text) = commented(&double, &dir, &url);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert_eq!(try_read(config(link.clone())).await, Ok(1));
+    let wanted = text.replace("refresh-1", "refresh-2").replace(&old, &fresh);
+    assert_eq!(fs::read_to_string(&path).unwrap(), wanted);
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    // The token lasts: the issuer, who would refuse the old one now, is not asked again.
+    assert_eq!(try_read(config(path)).await, Ok(1));
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_somebody_else_writes_to_or_that_has_another_name_stays_as_it_is() {
+    let (double, dir) = mk_double();
+    let fresh = mk_id_token("fresh", FAR_AWAY);
+    double.token(&fresh, "admin", &[crate::double::MASTERS]);
+    let (url, _) = issuer_with(fresh.clone(), Some("refresh-2")).await;
+    let (path, text) = commented(&double, &dir, &url);
+    let lock = dir.path().join("commented.lock");
+    fs::write(&lock, "").unwrap();
+    assert_eq!(try_read(config(path.clone())).await, Ok(1));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    fs::remove_file(&lock).unwrap();
+    fs::hard_link(&path, dir.path().join("twin")).unwrap();
+    assert_eq!(try_read(config(path.clone())).await, Ok(1));
+    assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    assert!(!lock.exists());
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use kube::Config;
 use kube::config::{KubeConfigOptions, KubeconfigError, LoadDataError};
 
+use super::oidc::Origin;
 use crate::store::config::{Kubeconfig, KubernetesConfig};
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -17,6 +18,8 @@ pub(super) struct Target {
     pub proxy: Option<String>,
     /// The server as people know it, without credentials.
     pub server: String,
+    /// Where the user is from; `None` where that is no file.
+    pub origin: Option<Origin>,
 }
 
 /// Reads what there is to read.
@@ -128,6 +131,7 @@ async fn of_kubeconfig(
             ),
         );
     };
+    let origin = origin(&kubeconfig, &context, &settings.kubeconfig);
     let found = kubeconfig.clusters.iter_mut().find(|c| c.name == cluster);
     let mut proxy = None;
     if let Some(cluster) = found.and_then(|c| c.cluster.as_mut()) {
@@ -149,7 +153,25 @@ async fn of_kubeconfig(
         config,
         proxy,
         server: String::new(),
+        origin,
     })
+}
+
+/// Where the user of a context is from.
+fn origin(
+    kubeconfig: &kube::config::Kubeconfig,
+    context: &str,
+    from: &Kubeconfig,
+) -> Option<Origin> {
+    let files = match from {
+        Kubeconfig::Home(path) => vec![path.clone()],
+        Kubeconfig::Files(paths) => paths.iter().filter(|path| path.exists()).cloned().collect(),
+        Kubeconfig::InCluster | Kubeconfig::Inline(_) => return None,
+    };
+    let mut contexts = kubeconfig.contexts.iter();
+    let user = contexts.find(|c| c.name == context)?.context.as_ref()?;
+    let user = user.user.clone()?;
+    Some(Origin { files, user })
 }
 
 fn without_kubeconfig(settings: &KubernetesConfig) -> Result<Target, StoreError> {
@@ -169,6 +191,7 @@ fn without_kubeconfig(settings: &KubernetesConfig) -> Result<Target, StoreError>
         config,
         proxy: None,
         server: String::new(),
+        origin: None,
     })
 }
 

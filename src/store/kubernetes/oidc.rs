@@ -3,20 +3,28 @@
 //! The Kubernetes library would renew tokens as well, but only of issuers with a public CA and of
 //! clients with a secret, which `kubectl` asks of nobody.
 //!
-//! Source: kubernetes/client-go `plugin/pkg/client/auth/oidc`.
+//! A refresh token that the issuer gives in the place of the old one is written into the kubeconfig,
+//! as `kubectl` does it: the old one may be good for nothing from then on.
+//!
+//! Source: kubernetes/client-go `plugin/pkg/client/auth/oidc`, `tools/clientcmd/config.go`.
 
 use std::collections::HashMap;
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use kube::config::AuthInfo;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::limits::Limits;
 use super::resource::escaped;
 use super::trouble::failed;
+use crate::calico::{FieldEdit, FieldPath};
 use crate::store::StoreError;
+use crate::store::manifests::amend;
 
 /// A token that ends sooner is as good as ended.
 const MARGIN: Duration = Duration::from_secs(10);
@@ -25,6 +33,16 @@ const MARGIN: Duration = Duration::from_secs(10);
 pub(super) struct Login {
     settings: HashMap<String, String>,
     http: reqwest::Client,
+    origin: Option<Origin>,
+}
+
+/// Where the settings of a user are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Origin {
+    /// Kubeconfigs, the first that has the user winning.
+    pub files: Vec<PathBuf>,
+    /// The user's name in them.
+    pub user: String,
 }
 
 #[derive(Deserialize)]
@@ -44,7 +62,11 @@ struct Tokens {
 impl Login {
     /// The login that a kubeconfig describes; `None` where it is another way to prove who the user
     /// is.
-    pub fn of(auth: &AuthInfo, limits: &Limits) -> Result<Option<Self>, StoreError> {
+    pub fn of(
+        auth: &AuthInfo,
+        origin: Option<Origin>,
+        limits: &Limits,
+    ) -> Result<Option<Self>, StoreError> {
         let Some(provider) = auth.auth_provider.as_ref().filter(|p| p.name == "oidc") else {
             return Ok(None);
         };
@@ -69,7 +91,11 @@ impl Login {
         let http = http
             .build()
             .map_err(|_| failed("cannot make an HTTP client for the issuer"))?;
-        Ok(Some(Self { settings, http }))
+        Ok(Some(Self {
+            settings,
+            http,
+            origin,
+        }))
     }
 
     /// A token that is good for now. `refused` says that the server did not take the last one.
@@ -131,9 +157,11 @@ impl Login {
             if let Some(token) = tokens.id_token.filter(|_| status == 200) {
                 self.settings.insert("id-token".into(), token.clone());
                 if let Some(next) = tokens.refresh_token.filter(|next| *next != refresh) {
-                    tracing::warn!(
-                        "the issuer gave a new refresh token, which the kubeconfig does not hold"
-                    );
+                    if let Err(why) = self.keep(&refresh, &next, &token) {
+                        tracing::warn!(
+                            "the issuer gave a new refresh token, which the kubeconfig does not hold: {why}"
+                        );
+                    }
                     self.settings.insert("refresh-token".into(), next);
                 }
                 return Ok(token);
@@ -147,6 +175,44 @@ impl Login {
             .hint("log in again with your identity provider's tool"))
     }
 
+    /// Writes a new refresh token into the kubeconfig that the old one is from.
+    fn keep(&self, old: &str, new: &str, id_token: &str) -> Result<(), String> {
+        let origin = self.origin.as_ref().ok_or("it is no file")?;
+        let user = |value: &Value| {
+            let users = value.get("users").and_then(Value::as_array)?;
+            users
+                .iter()
+                .position(|user| user.get("name").and_then(Value::as_str) == Some(&origin.user))
+        };
+        for file in &origin.files {
+            let mut has_user = true;
+            let _lock = Lock::of(file)?;
+            let kept = amend(file, |value| {
+                let Some(index) = user(value) else {
+                    has_user = false;
+                    return Err("it does not have the user".to_owned());
+                };
+                let of_user = FieldPath::of(["users"]).item(index);
+                let config = ["user", "auth-provider", "config"];
+                let config = config.iter().fold(of_user, |path, key| path.key(*key));
+                let pointer = format!("/users/{index}/user/auth-provider/config/refresh-token");
+                // Somebody else may have been given another one meanwhile.
+                if value.pointer(&pointer).and_then(Value::as_str) != Some(old) {
+                    return Err("it holds another one than before".to_owned());
+                }
+                let set = |key: &str, value: &str| FieldEdit::Set {
+                    path: config.key(key),
+                    value: json!(value),
+                };
+                Ok(vec![set("refresh-token", new), set("id-token", id_token)])
+            });
+            if has_user {
+                return kept.map_err(|why| format!("`{}`: {why}", file.display()));
+            }
+        }
+        Err("no file has the user".to_owned())
+    }
+
     fn setting(&self, name: &str) -> Result<&str, StoreError> {
         let value = self.settings.get(name).filter(|value| !value.is_empty());
         value.map(String::as_str).ok_or_else(|| {
@@ -155,6 +221,27 @@ impl Login {
             ))
             .hint("log in again with your identity provider's tool")
         })
+    }
+}
+
+/// Keeps `kubectl` and its like from writing to a kubeconfig at the same time: they make the same
+/// file before they do.
+struct Lock(PathBuf);
+
+impl Lock {
+    fn of(file: &std::path::Path) -> Result<Self, String> {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        let made = OpenOptions::new().write(true).create_new(true).open(&path);
+        made.map_err(|error| format!("`{}` cannot be made: {error}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 

@@ -92,7 +92,8 @@ impl Transport {
         // An error says that a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let target = kubeconfig::resolve(settings).await?;
-        let mut login = Login::of(&target.config.auth_info, &limits)?;
+        let origin = target.origin.clone();
+        let mut login = Login::of(&target.config.auth_info, origin, &limits)?;
         let client = connect(&target, &limits, login.as_mut(), false).await?;
         Ok(Self {
             target,

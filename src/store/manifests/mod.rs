@@ -4,6 +4,7 @@
 //! Writing changes the files in place: outside the lines that a change is about they stay byte for
 //! byte, and a file is replaced whole or not at all.
 
+mod amend;
 mod batch;
 mod commit;
 mod document;
@@ -28,6 +29,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::calico::{Snapshot, Version};
 
+pub(super) use self::amend::amend;
 use self::batch::{Home, Ready};
 use self::folder::Folder;
 use self::keepsake::Memory;

@@ -82,6 +82,23 @@ impl Staged {
         Self(Kind::Gone)
     }
 
+    /// Whether nobody would notice but by the contents: owner, group and mode are those of the file,
+    /// this user may write to it, and it has no other name.
+    #[must_use]
+    pub fn stands_for(&self, source: &Source) -> bool {
+        let Kind::Replacement(file) = &self.0 else {
+            return false;
+        };
+        let writable = fs::OpenOptions::new().write(true).open(&source.path);
+        let (Ok(now), Ok(before)) = (
+            file.as_file().metadata(),
+            writable.and_then(|f| f.metadata()),
+        ) else {
+            return false;
+        };
+        is_alike(&now, &before)
+    }
+
     /// Takes the place of the file, if that still holds `old`.
     ///
     /// # Errors
@@ -207,6 +224,18 @@ fn keep_owner(file: &File, before: &fs::Metadata) {
     if now.uid() != before.uid() {
         drop(fchown(file, Some(before.uid()), None));
     }
+}
+
+#[cfg(unix)]
+fn is_alike(now: &fs::Metadata, before: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let of = |file: &fs::Metadata| (file.uid(), file.gid(), file.mode(), file.nlink());
+    of(now) == of(before)
+}
+
+#[cfg(not(unix))]
+fn is_alike(now: &fs::Metadata, before: &fs::Metadata) -> bool {
+    now.permissions() == before.permissions()
 }
 
 #[cfg(not(unix))]
