@@ -185,13 +185,15 @@ impl Login {
                 .position(|user| user.get("name").and_then(Value::as_str) == Some(&origin.user))
         };
         for file in &origin.files {
+            // Held until the file is written.
+            let mut lock = None;
             let mut has_user = true;
-            let _lock = Lock::of(file)?;
             let kept = amend(file, |value| {
                 let Some(index) = user(value) else {
                     has_user = false;
                     return Err("it does not have the user".to_owned());
                 };
+                lock = Some(Lock::of(file)?);
                 let of_user = FieldPath::of(["users"]).item(index);
                 let config = ["user", "auth-provider", "config"];
                 let config = config.iter().fold(of_user, |path, key| path.key(*key));
@@ -206,6 +208,7 @@ impl Login {
                 };
                 Ok(vec![set("refresh-token", new), set("id-token", id_token)])
             });
+            drop(lock);
             if has_user {
                 return kept.map_err(|why| format!("`{}`: {why}", file.display()));
             }
