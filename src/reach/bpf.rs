@@ -26,10 +26,7 @@ impl Node {
 
     /// Whether eBPF mode lets the packet through without policy: neighbour discovery.
     pub fn spares(&self, packet: &Packet, oracle: &mut Oracle) -> bool {
-        packet.is_ipv6()
-            && packet.icmp.is_some()
-            && self.is_bpf(oracle)
-            && self.is_discovery(packet, oracle)
+        self.is_bpf(oracle) && self.is_discovery(packet, oracle)
     }
 
     /// Whether a packet is one of IPv6 neighbour discovery or of multicast membership, which are

@@ -23,8 +23,6 @@ pub(super) struct Endpoint<'w> {
     pub id: &'w ObjectId,
     pub group: Group,
     pub profiles: &'w [String],
-    /// Whether it is a host's. Only those have failsafes and purposes other than normal.
-    pub is_host: bool,
 }
 
 /// How a chain ended.
@@ -48,7 +46,7 @@ pub(super) struct Walk<'w> {
     pub node: &'w Node,
     pub endpoint: Endpoint<'w>,
     pub chain: Chain,
-    /// Whether failsafes count here. Only eBPF mode knows a place where they do not.
+    /// Whether failsafes count here. They do not for workloads nor for what is forwarded.
     pub failsafes: bool,
 }
 
@@ -63,7 +61,7 @@ impl Walk<'_> {
         let mut parts = Vec::new();
         let mut left = sources;
         let purpose = self.chain.purpose;
-        if self.endpoint.is_host && purpose != Purpose::Forward && self.failsafes {
+        if self.failsafes {
             left = self.failsafes(packet, left, context, &mut parts);
         }
         left = self.tiers(packet, left, context, &mut parts);
@@ -305,8 +303,8 @@ impl Walk<'_> {
         // By default a client's own port is no failsafe port.
         let number = match port {
             Port::Known(port) => Some(port),
-            Port::Client if context.oracle.chosen => context.oracle.client_port().or(Some(0)),
-            Port::Client => None,
+            // Which one was chosen makes no difference.
+            Port::Client => context.oracle.chosen.then_some(0),
         };
         if let (true, Some(transport), Some(port)) = (settings.is_hidden(list), transport, number) {
             let missing = Missing::Failsafes {
@@ -340,11 +338,7 @@ impl Walk<'_> {
                 Port::Known(port) => entry.port.port == port,
                 Port::Client => true,
             };
-            let fits = Protocol::from(entry.port.transport) == packet.protocol
-                && may_be
-                && entry
-                    .net
-                    .is_none_or(|net| net.addr().is_ipv6() == packet.is_ipv6());
+            let fits = Protocol::from(entry.port.transport) == packet.protocol && may_be;
             if !fits || left.is_empty() {
                 continue;
             }

@@ -175,7 +175,6 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             id: &endpoint.id,
             group: endpoint.group,
             profiles: &endpoint.profiles,
-            is_host: true,
         })
     }
 
@@ -185,7 +184,6 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             id: &endpoint.id,
             group: endpoint.group,
             profiles: &endpoint.profiles,
-            is_host: false,
         })
     }
 

@@ -19,7 +19,7 @@ use super::verdict::{Decision, Effect, Reason, Step, Verdict};
 use super::wires::{Interface, Node};
 use super::world::World;
 
-/// No way goes through more nodes than this.
+/// No way comes in to more nodes than this.
 const MOST_HOPS: usize = 6;
 
 impl World {
@@ -235,9 +235,9 @@ impl<'w> Way<'w, '_, '_> {
         match next {
             Next::Workload(_) | Next::Outside => self.engine.finish(flows),
             // What a node sends to itself comes in by loopback.
-            Next::Here => self.arrive(node, &gate, packet, flows, dialled, MOST_HOPS - 1)?,
+            Next::Here => self.arrive(node, &gate, packet, flows, dialled, MOST_HOPS)?,
             Next::Node { name, device } => {
-                self.reach_node(&name, device, packet, flows, dialled, MOST_HOPS - 1)?;
+                self.reach_node(&name, device, packet, flows, dialled, MOST_HOPS)?;
             }
         }
         Ok(())

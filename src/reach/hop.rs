@@ -9,7 +9,7 @@ use crate::calico::policy::PolicyType;
 use super::chain::{Ending, Endpoint};
 use super::engine::{At, Engine, Flow, Gate};
 use super::missing::Missing;
-use super::packet::{Far, Packet};
+use super::packet::{Far, Packet, Port};
 use super::sources::Sources;
 use super::topology::ProxyMode;
 use super::verdict::{Chain, Effect, KernelChain, Purpose, Reason};
@@ -85,8 +85,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     /// The host endpoint whose untracked policy counts at a gate: only endpoints for single
     /// interfaces can have some.
     pub fn untracked_at(&self, gate: &Gate) -> Option<Endpoint<'w>> {
-        let endpoint = gate.specific.filter(|_| gate.workload.is_none());
-        let endpoint = endpoint.and_then(|e| self.host(e));
+        let endpoint = gate.specific.and_then(|e| self.host(e));
         endpoint.filter(|e| self.world.has_policy(e.group, Purpose::Untracked))
     }
 
@@ -259,27 +258,32 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     /// In kube-proxy's IPVS mode Felix takes packets to the node-port range for forwarded ones and
     /// leaves them to the rest of INPUT. eBPF mode has no such rule.
     fn skips_as_node_port(&mut self, node: &Node, packet: &Packet) -> bool {
-        let Some(port) = packet.goes_to() else {
-            return false;
-        };
         if !matches!(packet.transport(), Some(Transport::Tcp | Transport::Udp)) {
             return false;
         }
         let ranges = node.settings.node_ports.as_ref();
-        let listed = ranges.map(|r| r.iter().any(|(low, high)| (*low..=*high).contains(&port)));
-        let mode = node.settings.proxy_mode;
-        if listed == Some(false) || mode == Some(ProxyMode::Rules) || node.is_bpf(self.oracle) {
+        let inside = |port: u16| {
+            let within = |(low, high): &(u16, u16)| (*low..=*high).contains(&port);
+            ranges.map(|ranges| ranges.iter().any(within))
+        };
+        let listed = packet.goes_to().and_then(inside);
+        if listed == Some(false) || node.is_bpf(self.oracle) {
             return false;
         }
-        let by_rules = mode.map(|m| m == ProxyMode::Rules);
+        let by_rules = node.settings.proxy_mode.map(|m| m == ProxyMode::Rules);
         let by_rules = self.oracle.is(&node.name, by_rules, || Missing::ProxyMode {
             node: node.name.clone(),
         });
-        !by_rules
-            && self.oracle.is(&node.name, listed, || Missing::Setting {
-                node: node.name.clone(),
-                name: "kubeNodePortRanges",
-            })
+        if by_rules {
+            return false;
+        }
+        if let (Some(Port::Client), Some(ranges)) = (packet.destination_port, ranges) {
+            return self.oracle.client_port_in(&node.name, ranges);
+        }
+        self.oracle.is(&node.name, listed, || Missing::Setting {
+            node: node.name.clone(),
+            name: "kubeNodePortRanges",
+        })
     }
 
     /// From a process on the node: untracked policy, which sees the packet as it is sent, before

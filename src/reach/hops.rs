@@ -12,7 +12,7 @@ use super::missing::Missing;
 use super::packet::Packet;
 use super::parties::Dialled;
 use super::sources::One;
-use super::topology::{Encapsulation, LOOPBACK};
+use super::topology::LOOPBACK;
 use super::wires::{Interface, Node};
 
 /// Tunnel devices for which Felix masquerades what the host sends from its other addresses.
@@ -75,23 +75,11 @@ impl<'w> Way<'w, '_, '_> {
 
     /// The tunnel device between two nodes for an address of workloads or tunnels.
     pub fn device(&mut self, from: &Node, to: &Node, ip: IpAddr) -> Option<String> {
-        let ipv6 = ip.is_ipv6();
         if let Some(device) = self.wireguard(from, to) {
             return Some(device);
         }
         let used = self.world.routes.tunnel(from, to, ip, self.engine.oracle)?;
-        let device = used.device(ipv6)?;
-        // A picture may have one device for both families.
-        let shared = Encapsulation::Vxlan.device(false).unwrap_or_default();
-        let named = |n: &Node| {
-            n.interfaces
-                .as_ref()
-                .is_some_and(|i| i.contains_key(device))
-        };
-        if ipv6 && !named(from) && from.tunnel_address(shared, true).is_some() {
-            return Some(shared.to_owned());
-        }
-        Some(device.to_owned())
+        used.device(ip.is_ipv6()).map(str::to_owned)
     }
 
     /// With WireGuard on, it depends on more than is known here whether traffic goes through it.
@@ -120,17 +108,11 @@ impl<'w> Way<'w, '_, '_> {
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         };
         match next {
-            Next::Here => {
+            // The node's own workloads are never policed, whatever the interface and the source.
+            Next::Here | Next::Workload(_) => {
                 let own = if ip.is_loopback() { loopback } else { ip };
                 let interface = Interface::Named(LOOPBACK.to_owned());
                 Ok((interface, given.unwrap_or(own)))
-            }
-            Next::Workload(_) => {
-                // The node's own workloads are never policed, whatever the source.
-                let mut own = node.underlay.iter().copied();
-                let own = own.find(|own| own.is_ipv6() == ip.is_ipv6());
-                let source = given.or(own).unwrap_or(loopback);
-                Ok((Interface::Named(String::new()), source))
             }
             Next::Node {
                 device: Some(device),
@@ -240,7 +222,6 @@ impl<'w> Way<'w, '_, '_> {
             Some(at) => possible.swap(0, at),
             // An address that only others report, on whatever interface it is.
             None if carrier == Interface::Carrying(ip)
-                && !node.has_tunnel(ip)
                 && self.world.workload_with(ip).is_none() =>
             {
                 possible.insert(0, carrier);

@@ -166,14 +166,14 @@ impl Endpoints {
             profiles.ensure_namespace(namespace);
         }
         let transport = |port: &WorkloadPort| port.protocol.and_then(Protocol::transport);
-        let ports = spec.ports.iter().filter(|p| !p.name.is_empty());
+        let ports = spec.ports.iter();
         let ports = ports.filter_map(|p| Some((p.name.clone(), transport(p)?, p.port)));
         let orchestrator = spec.orchestrator.as_deref().unwrap_or(KUBERNETES);
         let workload = Workload {
             id: id.clone(),
             pod: spec.pod.or(spec.workload),
             node: spec.node,
-            interface: spec.interface_name.filter(|i| !i.is_empty()),
+            interface: spec.interface_name,
             addresses,
             group: 0,
             profiles: names,
@@ -182,13 +182,12 @@ impl Endpoints {
             (NAMESPACE, Some(namespace)),
             (SERVICE_ACCOUNT, spec.service_account_name.as_deref()),
         ];
-        let labels: Vec<(&str, &str)> = object.labels().collect();
-        let made_by = !labels.iter().any(|(k, _)| *k == ORCHESTRATOR);
-        let made_by = made_by.then_some((ORCHESTRATOR, orchestrator));
+        // Where a key stands twice the first counts.
+        let labels = object.labels().chain([(ORCHESTRATOR, orchestrator)]);
         self.add_workload(
             workload,
             added.into_iter().filter_map(|(k, v)| Some((k, v?))),
-            labels.into_iter().chain(made_by),
+            labels,
             ports.collect(),
             profiles,
             index,

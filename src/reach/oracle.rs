@@ -89,14 +89,6 @@ impl Oracle {
         answer.unwrap_or(0)
     }
 
-    /// The client's own port, where there is only one left that it can be.
-    pub fn client_port(&self) -> Option<u16> {
-        match self.client_ports.as_slice() {
-            [(first, last)] if first == last => Some(*first),
-            _ => None,
-        }
-    }
-
     /// Whether the client's own port is in one of the ranges.
     pub fn client_port_in(&mut self, node: &str, ranges: &[(u16, u16)]) -> bool {
         let (inside, outside) = split(&self.client_ports, ranges);

@@ -10,7 +10,7 @@ use crate::calico::{Protocol, Transport};
 use super::connection::Traffic;
 use super::oracle::Oracle;
 use super::rule::{Ports, Rule, Side};
-use super::sets::{PortSetId, Sets};
+use super::sets::PortSetId;
 use super::sources::{One, Sources};
 use super::world::World;
 
@@ -190,24 +190,19 @@ impl Rule {
             None => false,
             Some((kind, code)) => {
                 let differs = |wanted: Option<u8>, got: Option<u8>| matches!((wanted, got), (Some(wanted), Some(got)) if wanted != got);
-                let open = |wanted: Option<u8>, got: Option<u8>| wanted.is_some() && got.is_none();
                 if differs(wanted.kind, kind) || differs(wanted.code, code) {
-                    false
-                } else if open(wanted.kind, kind) || open(wanted.code, code) {
-                    let asked =
-                        |wanted: Option<u8>, got: Option<u8>| wanted.filter(|_| got.is_none());
-                    let (kind, code) = (asked(wanted.kind, kind), asked(wanted.code, code));
-                    let mut is = |kind| context.oracle.icmp_is(context.node, kind, code);
-                    match kind {
-                        // The type that is not known is that of the request.
-                        Some(kind) if packet.far == Far::Destination => {
-                            let mut requests = (0..=u8::MAX).filter(|r| reply_to(*r) == kind);
-                            requests.any(|request| is(Some(request)))
-                        }
-                        _ => is(kind),
+                    return false;
+                }
+                let asked = |wanted: Option<u8>, got: Option<u8>| wanted.filter(|_| got.is_none());
+                let (kind, code) = (asked(wanted.kind, kind), asked(wanted.code, code));
+                let mut is = |kind| context.oracle.icmp_is(context.node, kind, code);
+                match kind {
+                    // The type that is not known is that of the request.
+                    Some(kind) if packet.far == Far::Destination => {
+                        let mut requests = (0..=u8::MAX).filter(|r| reply_to(*r) == kind);
+                        requests.any(|request| is(Some(request)))
                     }
-                } else {
-                    true
+                    _ => is(kind),
                 }
             }
         };
@@ -228,25 +223,13 @@ impl Rule {
 
 /// Whether numbers alone show that a side cannot match.
 fn known_port_excludes(side: &Side, port: Option<Port>) -> bool {
-    let inside = |numbers: &[(u16, u16)], port: u16| {
-        numbers
-            .iter()
-            .any(|(low, high)| (*low..=*high).contains(&port))
-    };
     match port {
         None => side.ports.is_some() || side.service.is_some(),
         Some(Port::Client) => false,
-        Some(Port::Known(port)) => {
-            let not_listed = side
-                .ports
-                .as_ref()
-                .is_some_and(|p| p.named.is_empty() && !inside(&p.numbers, port));
-            let excluded = side
-                .not_ports
-                .as_ref()
-                .is_some_and(|p| inside(&p.numbers, port));
-            not_listed || excluded
-        }
+        Some(Port::Known(port)) => side.ports.as_ref().is_some_and(|ports| {
+            let mut numbers = ports.numbers.iter();
+            ports.named.is_empty() && !numbers.any(|(low, high)| (*low..=*high).contains(&port))
+        }),
     }
 }
 
@@ -341,7 +324,7 @@ impl Ports {
                 found = Some(found.map_or(more.clone(), |f| f.join(&more)));
             }
         }
-        found.filter(|f| !f.is_empty()).map(Among::Some)
+        found.map(Among::Some)
     }
 }
 
@@ -363,9 +346,8 @@ fn in_pairs<S: Sources>(
     match port? {
         Port::Known(port) => with(port),
         Port::Client => {
-            let numbers = Sets::numbers(map, transport);
-            let mut numbers = numbers.into_iter();
-            numbers.find_map(|number| {
+            let mut numbers = map.keys().filter(|(t, _)| *t == transport);
+            numbers.find_map(|&(_, number)| {
                 let found = with(number)?;
                 let is = context
                     .oracle

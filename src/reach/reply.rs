@@ -3,16 +3,17 @@
 //! Untracked policy stands before connection tracking and has no memory: it looks at every packet
 //! of a connection, the replies to tracked requests included. Everything behind it lets those
 //! pass. A reply without a connection is another matter: to tracking it is invalid, or, where the
-//! protocol cannot tell it from a request, the first packet of a connection of its own, which the
-//! rest of policy decides about.
+//! protocol cannot tell it from a request, the first packet of a connection of its own. The rest of
+//! policy decides about the latter, and about the former only where Felix is told not to drop it.
 //!
 //! Source: semantics, section 4.2; projectcalico/calico `felix/rules/static.go`
 //! (`StaticRawPreroutingChain`, `StaticRawOutputChain`) and `felix/rules/endpoints.go`
-//! (`endpointIptablesChain`); Linux `net/netfilter/nf_conntrack_proto_*.c`.
+//! (`endpointIptablesChain`, `appendConntrackRules`); Linux `net/netfilter/nf_conntrack_proto_*.c`.
 
 use crate::calico::policy::PolicyType;
 
 use super::engine::{At, End, Engine, Flow, Gate};
+use super::missing::Missing;
 use super::packet::Packet;
 use super::sources::Sources;
 use super::verdict::{Reason, Verdict};
@@ -130,7 +131,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
                     flow.steps.truncate(before);
                     left.push(flow);
                 } else if flow.untracked && !passage.translated
-                    || !flow.untracked && reply.may_begin_connection()
+                    || !flow.untracked && self.may_begin_connection(node, &reply)
                 {
                     left.extend(self.without_connection(passage, &reply, flow));
                 } else {
@@ -146,6 +147,20 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             }
         }
         through
+    }
+
+    /// Whether policy is asked about a packet of no connection. What is invalid to tracking is
+    /// dropped before.
+    fn may_begin_connection(&mut self, node: &Node, packet: &Packet) -> bool {
+        packet.may_begin_connection()
+            || self
+                .oracle
+                .is(&node.name, node.settings.invalid_passes, || {
+                    Missing::Setting {
+                        node: node.name.clone(),
+                        name: "disableConntrackInvalidCheck",
+                    }
+                })
     }
 
     /// Takes a reply through all that stands behind untracked policy.

@@ -105,8 +105,8 @@ impl Rule {
     ) -> Result<Self, RuleProblem> {
         check(spec)?;
         let protocol = spec.protocol;
-        let source = side(&spec.source, protocol, namespace, sets)?;
-        let destination = side(&spec.destination, protocol, namespace, sets)?;
+        let source = side(&spec.source, namespace, sets)?;
+        let destination = side(&spec.destination, namespace, sets)?;
         let (mut source, mut destination) = (source, destination);
         // Services match addresses only as a source, address and port as a destination.
         if let Some(service) = &spec.source.services {
@@ -131,8 +131,8 @@ impl Rule {
         Ok(rule)
     }
 
-    /// Whether the rule exists for a family. A list of networks with none of the family takes the
-    /// whole rule away, and so does an exclusion of the whole family.
+    /// Whether the rule exists for a family. A list of excluded networks with none of the family
+    /// takes the whole rule away, and so does an exclusion of the whole family.
     fn exists_for(&self, spec: &Spec, ipv6: bool) -> bool {
         let version = spec.ip_version.is_none_or(|v| (v == 6) == ipv6);
         let by_protocol = match self.protocol {
@@ -141,15 +141,11 @@ impl Rule {
             _ => true,
         };
         let sides = [&self.source, &self.destination];
-        let nets = |nets: &Option<Addresses>| {
-            let of_family = nets.as_ref().map(|n| n.only(ipv6));
-            of_family.is_none_or(|n| !n.is_empty())
-        };
         let not_nets = |nets: &Option<Addresses>| {
             let of_family = nets.as_ref().map(|n| n.only(ipv6));
             of_family.is_none_or(|n| !n.is_empty() && n != Addresses::family(ipv6))
         };
-        version && by_protocol && sides.iter().all(|s| nets(&s.nets) && not_nets(&s.not_nets))
+        version && by_protocol && sides.iter().all(|s| not_nets(&s.not_nets))
     }
 
     /// Whether the rule exists for a family.
@@ -161,7 +157,6 @@ impl Rule {
 
 fn side(
     spec: &EntityRule,
-    protocol: Option<Protocol>,
     namespace: Option<&str>,
     sets: &mut SetNames,
 ) -> Result<Side, RuleProblem> {
@@ -177,7 +172,7 @@ fn side(
                 PortMatch::Named(name) => {
                     // Also for ports that may not match: the rule needs the positive selector to
                     // hold anyway.
-                    let set = sets.named_port(name, protocol, peers.inside.clone());
+                    let set = sets.named_port(name, peers.inside.clone());
                     ports.named.push(set);
                 }
             }

@@ -3,11 +3,11 @@
 //!
 //! Source: semantics, sections 2.1 to 2.3.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
-use crate::calico::{Protocol, Transport};
+use crate::calico::Transport;
 use crate::selector::Selector;
 
 use super::addresses::Addresses;
@@ -35,7 +35,6 @@ enum SetKey {
 enum PortSetKey {
     Named {
         name: String,
-        protocol: Option<Protocol>,
         selector: Option<Selector>,
     },
     /// Namespace and name.
@@ -86,15 +85,9 @@ impl SetNames {
         id
     }
 
-    pub fn named_port(
-        &mut self,
-        name: &str,
-        protocol: Option<Protocol>,
-        selector: Option<Selector>,
-    ) -> PortSetId {
+    pub fn named_port(&mut self, name: &str, selector: Option<Selector>) -> PortSetId {
         self.port_set(PortSetKey::Named {
             name: name.to_owned(),
-            protocol,
             selector,
         })
     }
@@ -228,16 +221,12 @@ impl Sets {
             return empty;
         };
         match &**key {
-            PortSetKey::Named {
-                name,
-                protocol,
-                selector,
-            } => known.get_or_init(|| {
+            PortSetKey::Named { name, selector } => known.get_or_init(|| {
                 let groups = match selector {
                     Some(selector) => index.select(selector),
                     None => (0..self.members.len()).collect(),
                 };
-                self.declared(&groups, name, *protocol)
+                self.declared(&groups, name)
             }),
             PortSetKey::Service(namespace, name) => {
                 let key = (namespace.clone(), name.clone());
@@ -246,22 +235,14 @@ impl Sets {
         }
     }
 
-    fn declared(&self, groups: &[Group], name: &str, protocol: Option<Protocol>) -> PortMap {
+    fn declared(&self, groups: &[Group], name: &str) -> PortMap {
         let mut found = PortMap::new();
         for members in groups.iter().filter_map(|g| self.members.get(*g)) {
             for ((transport, port), addresses) in members.ports.get(name).into_iter().flatten() {
-                if protocol.is_none_or(|p| p == Protocol::from(*transport)) {
-                    let known = found.entry((*transport, *port)).or_default();
-                    *known = known.union(addresses);
-                }
+                let known = found.entry((*transport, *port)).or_default();
+                *known = known.union(addresses);
             }
         }
         found
-    }
-
-    /// The ports that addresses of a set have, of one transport.
-    pub fn numbers(map: &PortMap, transport: Transport) -> BTreeSet<u16> {
-        let of_transport = map.keys().filter(|(t, _)| *t == transport);
-        of_transport.map(|(_, port)| *port).collect()
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub bpf: Option<bool>,
     /// Whether an Allow of a host endpoint hands the packet on to later rules of the kernel.
     pub allow_returns: Option<bool>,
+    /// Whether policy, not tracking, decides about packets that are invalid to tracking.
+    pub invalid_passes: Option<bool>,
     pub input: KernelPolicy,
     pub forward: KernelPolicy,
     pub proxy_mode: Option<ProxyMode>,
@@ -70,13 +72,14 @@ impl Settings {
 }
 
 /// Fields of FelixConfiguration that are read, spelled as there.
-const FIELDS: [&str; 18] = [
+const FIELDS: [&str; 19] = [
     "defaultEndpointToHostAction",
     "ipv6Support",
     "bpfEnabled",
     "bpfDataIfacePattern",
     "bpfL3IfacePattern",
     "iptablesFilterAllowAction",
+    "disableConntrackInvalidCheck",
     "vxlanPort",
     "vxlanEnabled",
     "ipipEnabled",
@@ -265,6 +268,9 @@ impl SettingsLayers {
         let wireguard = |enabled: &str, field: &str, default: u16| {
             (boolean(enabled, false) == Some(true)).then(|| port(field, default))
         };
+        let matches = |text: &str, labels: &BTreeMap<String, String>| {
+            Selector::parse(text).is_ok_and(|s| s.matches(labels))
+        };
         let effective = |direction: Direction| {
             let given = match direction {
                 Direction::Inbound => &self.overrides.failsafe_inbound,
@@ -277,16 +283,10 @@ impl SettingsLayers {
                         configuration: "default".to_owned(),
                     },
                 },
-                None => self
-                    .failsafes
-                    .effective(direction, node, labels, &|text, labels| {
-                        Selector::parse(text).is_ok_and(|s| s.matches(labels))
-                    }),
+                None => self.failsafes.effective(direction, node, labels, &matches),
             }
         };
-        let stopped = self.failsafes.fatal_on(node, labels, &|text, labels| {
-            Selector::parse(text).is_ok_and(|s| s.matches(labels))
-        });
+        let stopped = self.failsafes.fatal_on(node, labels, &matches);
         let stopped = stopped.map(ToString::to_string);
         let pattern = text("bpfDataIfacePattern").or_else(|| text("bpfL3IfacePattern"));
         let over = &self.overrides;
@@ -301,6 +301,7 @@ impl SettingsLayers {
             ipv6: over.ipv6_support.or(ipv6),
             bpf: over.bpf_enabled.or_else(|| boolean("bpfEnabled", false)),
             allow_returns,
+            invalid_passes: boolean("disableConntrackInvalidCheck", false),
             input: over.input_policy.unwrap_or_default(),
             forward: over.forward_policy.unwrap_or_default(),
             proxy_mode: over.proxy_mode.or(self.proxy_mode),

@@ -129,11 +129,6 @@ impl Node {
         ip.is_loopback() || self.addresses().any(|own| own == ip)
     }
 
-    /// Whether an address is that of a tunnel's device.
-    pub fn has_tunnel(&self, ip: IpAddr) -> bool {
-        self.tunnels.iter().any(|(_, own)| *own == ip)
-    }
-
     /// The interfaces by which others may reach the node in a family: those with an address that
     /// are neither loopback nor tunnels. Where none are reported each own address may be on one of
     /// its own; where none has the family, those of the other are taken.

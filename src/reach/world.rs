@@ -178,8 +178,8 @@ impl World {
             self.nodes.insert(name.clone(), node);
         }
         // An address that no node reports but a host endpoint expects may be its node's, if that
-        // does not report its interfaces; which interface carries it stays open. Of a node that
-        // nothing else describes it is taken for true. Such a word counts for nothing against a
+        // does not report its interfaces; which interface carries it stays open. Where nothing
+        // describes any node it is taken for true. Such a word counts for nothing against a
         // workload's address.
         let of_workloads = self.workloads.iter().flat_map(|w| &w.addresses);
         let of_workloads: BTreeSet<IpAddr> = of_workloads.copied().collect();
@@ -188,15 +188,14 @@ impl World {
             if node.is_none_or(|n| n.interfaces.is_some()) {
                 continue;
             }
-            let described = hosts.contains_key(&endpoint.node);
             let free = |ip: &&IpAddr| !of_workloads.contains(*ip) && !ip.is_loopback();
             for ip in endpoint.addresses.iter().filter(free) {
                 let node = || endpoint.node.clone();
-                if described {
-                    self.claims.entry(*ip).or_insert_with(node);
-                } else {
+                if hosts.is_empty() {
                     tunnel_ends.push(*ip);
                     self.node_of.entry(*ip).or_insert_with(node);
+                } else {
+                    self.claims.entry(*ip).or_insert_with(node);
                 }
             }
         }

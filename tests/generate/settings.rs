@@ -32,6 +32,9 @@ impl Cluster<'_> {
                 spec["allowVXLANPacketsFromWorkloads"] = json!(true);
                 spec["allowIPIPPacketsFromWorkloads"] = json!(true);
             }
+            if self.rng.chance(25) {
+                spec["disableConntrackInvalidCheck"] = json!(true);
+            }
             if self.rng.chance(20) {
                 let ranges = [
                     json!(["30000:31000", 8080]),

@@ -189,6 +189,9 @@ impl Naive {
                     .flat_map(|r| r.ports(&self.objects.sets)),
             )
             .collect();
+        // Where a reply goes to a port of nodes that is taken for forwarded.
+        let ranges = self.wires.nodes.iter().flat_map(|n| self.node_ports(n));
+        ports.extend(ranges.map(|range| *range.start()));
         let mut chosen = Vec::new();
         let policies = self.tiers.iter().flat_map(|t| &t.policies);
         if policies.into_iter().any(|p| p.is_for(Purpose::Untracked))

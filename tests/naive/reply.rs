@@ -68,8 +68,9 @@ impl<'a> Walk<'a> {
             self.steps.truncate(before);
             return Ok(());
         }
-        // TCP, SCTP and the ICMPs tell a reply from a request.
-        let invalid = !untracked && [6, 132, 1, 58].contains(&reply.protocol);
+        // TCP, SCTP and the ICMPs tell a reply from a request; Felix may be told not to mind.
+        let told = [6, 132, 1, 58].contains(&reply.protocol);
+        let invalid = !untracked && told && !naive.invalid_passes(node);
         if invalid || (untracked && pass.translated) {
             self.steps.truncate(before);
             return self.note(node, by, false, Reason::UntrackedReply);

@@ -2,6 +2,7 @@
 //! its addresses (semantics, sections 3.3 and 5).
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use calicoctl_protect::calico::Version;
 use calicoctl_protect::reach::verdict::EndpointToHostAction;
@@ -104,6 +105,11 @@ impl Naive {
             != Some("false")
     }
 
+    pub fn invalid_passes(&self, node: &Node) -> bool {
+        let field = "disableConntrackInvalidCheck";
+        self.felix.text(&node.name, field).flatten().as_deref() == Some("true")
+    }
+
     pub fn kernel_accepts(&self, field: &str) -> bool {
         let policy = self.felix.overrides.get(field);
         policy.and_then(|p| p.as_str()) != Some("DROP")
@@ -184,21 +190,30 @@ impl Naive {
 
     /// Whether kube-proxy's IPVS mode makes Felix take a packet to a local port for forwarded.
     pub fn takes_node_port_as_forwarded(&self, node: &Node, packet: &Packet) -> bool {
+        let ranges = self.node_ports(node);
+        [TCP, UDP].contains(&packet.protocol)
+            && packet
+                .port
+                .is_some_and(|p| ranges.iter().any(|r| r.contains(&p)))
+    }
+
+    /// The ports to a node that Felix takes for forwarded.
+    pub fn node_ports(&self, node: &Node) -> Vec<RangeInclusive<u16>> {
         let mode = self.felix.overrides.get("kubeProxyMode");
+        if mode.and_then(|m| m.as_str()) != Some("ipvs") || self.bpf(&node.name) {
+            return Vec::new();
+        }
         let ranges = self.felix.text(&node.name, "kubeNodePortRanges").flatten();
+        // No range at all is as good as none given.
+        let ranges = ranges.filter(|r| r != "[]");
         let ranges = ranges.unwrap_or_else(|| "30000:32767".to_owned());
-        let within = |port: u16| {
-            let ranges = ranges.replace(['[', ']', '"'], "");
-            ranges.split(',').any(|range| {
-                let mut ends = range.split(':').map(|n| n.parse::<u16>().expect("a port"));
-                let first = ends.next().expect("a port");
-                (first..=ends.next().unwrap_or(first)).contains(&port)
-            })
+        let ranges = ranges.replace(['[', ']', '"'], "");
+        let range = |range: &str| {
+            let mut ends = range.split(':').map(|n| n.parse::<u16>().expect("a port"));
+            let first = ends.next().expect("a port");
+            first..=ends.next().unwrap_or(first)
         };
-        mode.and_then(|m| m.as_str()) == Some("ipvs")
-            && !self.bpf(&node.name)
-            && [TCP, UDP].contains(&packet.protocol)
-            && packet.port.is_some_and(within)
+        ranges.split(',').map(range).collect()
     }
 
     /// Whether Felix runs in eBPF mode on a node.

@@ -353,7 +353,8 @@ impl Rule {
     pub fn read(rule: &Value, namespace: &str) -> Result<Self, Invalid> {
         // Felix makes actions lower case before it looks at them.
         let action = match text(rule, "/action").to_lowercase().as_str() {
-            "allow" => Action::Allow,
+            // Absent is as good as allowed.
+            "" | "allow" => Action::Allow,
             "deny" => Action::Deny,
             "log" => Action::Log,
             "pass" => Action::Pass,
