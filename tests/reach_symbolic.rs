@@ -21,15 +21,17 @@ use std::path::Path;
 use calicoctl_protect::calico::{
     Datastore, DatastoreKind, Object, Protocol, ServerPort, Snapshot, Stored,
 };
-use calicoctl_protect::reach::{Addresses, Place, Traffic, World};
+use calicoctl_protect::reach::{Addresses, Piece, Place, Traffic, World};
 use serde_json::{Value, json};
 
 /// Holds the answer for a place against single explanations; gives how many were compared.
 fn compare(world: &World, place: &Place, traffic: Traffic, asked: &BTreeSet<IpAddr>) -> usize {
     let answer = world.reachability(place, traffic);
     let mut seen = Addresses::none();
-    for piece in &answer.pieces {
+    for (at, piece) in answer.pieces.iter().enumerate() {
         assert!(!piece.sources.is_empty());
+        let alike = |p: &Piece| p.verdict == piece.verdict && p.reason == piece.reason;
+        assert!(!answer.pieces[..at].iter().any(alike), "{place} {traffic}");
         assert!(
             seen.intersection(&piece.sources).is_empty(),
             "{place} {traffic}: overlap"

@@ -311,6 +311,28 @@ mod tests {
     }
 
     #[test]
+    fn ports_are_split_where_ranges_overlap_leave_gaps_or_end_early() {
+        let split = |ranges: &[Range]| split(&[(10, 20), (30, 40)], ranges);
+        assert_eq!(split(&[(15, 25), (12, 17)]).0, [(12, 17), (18, 20)]);
+        assert_eq!(split(&[(15, 25), (12, 17)]).1, [(10, 11), (30, 40)]);
+        assert_eq!(split(&[(1, 20), (5, 30)]).0, [(10, 20), (30, 30)]);
+        assert_eq!(split(&[(1, 20), (5, 30)]).1, [(31, 40)]);
+        assert_eq!(split(&[(10, 19), (30, 39)]).1, [(20, 20), (40, 40)]);
+    }
+
+    #[test]
+    fn a_client_chooses_among_ports_that_are_known_or_any() {
+        let is_5 = |ports: &[u16]| {
+            explore(&ClientPorts::chosen(ports), |o| {
+                Answer(Some(o.client_port_in("n", &[(5, 5)])))
+            })
+        };
+        assert_eq!(is_5(&[]), Answer(None));
+        assert_eq!(is_5(&[5]), Answer(Some(true)));
+        assert_eq!(is_5(&[6]), Answer(Some(false)));
+    }
+
+    #[test]
     fn an_icmp_packet_has_one_type() {
         let both = explore(&ClientPorts::given(None), |o| {
             let ping = o.icmp_is("n", Some(8), None) && o.icmp_is("n", Some(8), Some(0));

@@ -84,12 +84,12 @@ impl Node {
             node.tunnels.push(((*device).to_owned(), *ip));
         }
         if let Some(interfaces) = &mut interfaces {
-            for (name, ips) in interfaces.iter() {
+            for (name, ips) in interfaces.iter().filter(|(name, _)| *name != LOOPBACK) {
                 let is_tunnel = TUNNEL_DEVICES.contains(&name.as_str());
                 for ip in ips {
-                    if !is_tunnel && name != LOOPBACK {
+                    if !is_tunnel {
                         node.underlay.push(*ip);
-                    } else if is_tunnel && !node.tunnels.iter().any(|(_, known)| known == ip) {
+                    } else if !node.tunnels.iter().any(|(_, known)| known == ip) {
                         node.tunnels.push((name.clone(), *ip));
                     }
                 }
@@ -107,7 +107,7 @@ impl Node {
         }
         for ip in host.into_iter().flat_map(Host::underlay) {
             let tunnel = node.tunnels.iter().any(|(_, known)| *known == ip);
-            if !tunnel && !node.underlay.contains(&ip) {
+            if !tunnel && !ip.is_loopback() && !node.underlay.contains(&ip) {
                 node.underlay.push(ip);
             }
         }

@@ -319,6 +319,22 @@ mod tests {
         assert_eq!(wrong("a == db").0, 5..7);
         assert_eq!(wrong("a").0, 1..1);
         assert_eq!(wrong("()").0, 1..2);
+        assert_eq!(wrong("a in {").0, 5..6);
+        assert_eq!(wrong("a === 'b'").0, 2..5);
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong() {
+        for (text, message) in [
+            ("a in {", "the set is not closed"),
+            ("a in {'x' b}", "expected `,` or `}`, found `b`"),
+            ("a in {'x' (", "expected `,` or `}`, found `(`"),
+            ("has(a b)", "has() takes exactly one label name"),
+            ("all(a)", "`all()` takes nothing between its brackets"),
+            ("has(a", "`has(` is not closed"),
+        ] {
+            assert_eq!(wrong(text).1, message, "{text}");
+        }
     }
 
     #[test]

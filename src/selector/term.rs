@@ -135,18 +135,6 @@ impl Values {
     pub fn iter(&self) -> std::slice::Iter<'_, Literal> {
         self.0.iter()
     }
-
-    /// How many members there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is no member: `{}`, which the language can write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 impl FromIterator<Literal> for Values {

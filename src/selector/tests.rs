@@ -37,6 +37,11 @@ fn chains_are_one_group_on_either_side() {
         ab.or(cd).to_string(),
         "((has(a) && has(b)) || (has(c) && has(d)))"
     );
+    let (ab, cd) = (has("a").or(has("b")), has("c").or(has("d")));
+    assert_eq!(
+        ab.or(cd).to_string(),
+        "(has(a) || has(b) || has(c) || has(d))"
+    );
 }
 
 #[test]
