@@ -223,6 +223,40 @@ fn check_tells_a_failsafe_by_its_exit_code_and_names_the_list() {
 }
 
 #[test]
+fn check_tells_a_protection_that_cannot_be_decided_by_its_exit_code_and_what_would_decide_it() {
+    // Nothing here shows the environment of calico-node, which may turn IPv6 off.
+    let cluster = Cluster::of(&[(
+        "cluster.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: ClusterInformation\nmetadata: {name: default}\nspec: {calicoVersion: v3.32.1, clusterType: bgp, datastoreReady: true}\n---\n\
+         apiVersion: projectcalico.org/v3\nkind: Node\nmetadata: {name: n1}\nspec:\n  addresses: [{address: 192.0.2.1, type: InternalIP}, {address: '2001:db8::1', type: InternalIP}]\n  bgp: {ipv4Address: 192.0.2.1/24, ipv6Address: '2001:db8::1/64'}\n",
+    )]);
+    let protect = ["server", "etcd", "--node", "n1", "--prune", "--yes"];
+    let run = cluster.run(&protect);
+    assert_eq!(run.code, Some(0), "{run}");
+    let run = cluster.run(&["check"]);
+    assert_eq!(run.code, Some(5), "{run}");
+    assert!(run.out.contains("etcd  is unproven (protected)"), "{run}");
+    assert!(
+        run.err
+            .contains("hint: `ipv6Support` in FelixConfiguration/default makes it known"),
+        "{run}"
+    );
+    let json = cluster.run(&["check", "-o", "json"]);
+    let value: Value = serde_json::from_str(&json.out).unwrap();
+    let server = &value["servers"][0];
+    assert_eq!(
+        (&server["holds"], &server["unproven"]),
+        (&false.into(), &true.into())
+    );
+    cluster.write(
+        "node.yaml",
+        "apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: node.n1}\nspec: {ipv6Support: true}\n",
+    );
+    let run = cluster.run(&["check"]);
+    assert_eq!(run.code, Some(0), "{run}");
+}
+
+#[test]
 fn check_tells_a_cut_flow_by_its_exit_code() {
     let cluster = Cluster::own("kubeadm");
     cluster.write(

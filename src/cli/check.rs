@@ -12,18 +12,18 @@ use super::exit::Exit;
 use super::show::counted;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
-use crate::plan::check::{Checked, Leak, check};
+use crate::plan::check::{Checked, Leak, Proven, check};
 use crate::plan::proof::{FlowProof, standing};
 use crate::plan::reading::Question;
 use crate::plan::report;
-use crate::reach::{Addresses, Verdict};
+use crate::reach::{Addresses, Reason, Verdict};
 use crate::store::Store;
 
 /// Prove all protections and needed flows; made for CI and cron
 ///
 /// Ends with exit code 7 when a protection does not hold (open, inert or drifted), 3 when a flow
-/// that the cluster needs is cut, 5 when one cannot be decided, and 0 when all is well. Of several
-/// the first of these is taken.
+/// that the cluster needs is cut, 5 when either cannot be decided, and 0 when all is well. Of
+/// several the first of these is taken.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -97,6 +97,9 @@ impl CheckArgs {
             Format::Text => text(&checked, flows, &troubles),
             format => format.document(&document()),
         })?;
+        for remedy in remedies(&checked) {
+            ui.say(&format!("hint: {remedy}"));
+        }
         Ok(exit(&checked, &troubles))
     }
 }
@@ -106,24 +109,36 @@ fn exit(checked: &[Checked], troubles: &[Trouble]) -> Exit {
         let mut all = troubles.iter().filter(|t| t.waived < t.flow.count());
         all.any(|t| t.flow.decision.verdict == verdict)
     };
-    if checked.iter().any(|c| !c.holds()) {
+    let held = |proven| checked.iter().any(|c| c.holds() == proven);
+    if held(Proven::No) {
         Exit::NotProtected
     } else if with(Verdict::Deny) {
         Exit::Cut
-    } else if with(Verdict::Unproven) {
+    } else if held(Proven::Undecided) || with(Verdict::Unproven) {
         Exit::Unproven
     } else {
         Exit::Ok
     }
 }
 
+/// What would decide whether somebody gets in.
+fn remedies(checked: &[Checked]) -> BTreeSet<String> {
+    let leaks = checked.iter().flat_map(|server| &server.leaks);
+    leaks
+        .filter_map(|leak| match &leak.reason {
+            Reason::Missing(missing) => missing.remedy(),
+            _ => None,
+        })
+        .collect()
+}
+
 fn text(checked: &[Checked], flows: usize, troubles: &[Trouble]) -> String {
     let mut text = String::new();
     for server in checked {
-        let (style, word) = if server.holds() {
-            (GREEN, "holds")
-        } else {
-            (RED, "does not hold")
+        let (style, word) = match server.holds() {
+            Proven::Yes => (GREEN, "holds"),
+            Proven::No => (RED, "does not hold"),
+            Proven::Undecided => (YELLOW, "is unproven"),
         };
         let name = server.status.server.as_str();
         let _ = write!(text, "{BOLD}{name}{BOLD:#}  {style}{word}{style:#}");

@@ -44,7 +44,7 @@ impl Exit {
         ),
         (
             Self::Unproven,
-            "refused: a needed flow cannot be decided and was not accepted",
+            "refused: a needed flow cannot be decided and was not accepted (check: or a protection)",
         ),
         (
             Self::Partly,

@@ -60,7 +60,7 @@ use crate::store::manifests::Manifests;
     max_term_width = 100,
     disable_help_subcommand = true,
     propagate_version = false,
-    after_help = AFTER_HELP
+    after_help = after_help()
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -70,21 +70,19 @@ pub struct Cli {
     global: Global,
 }
 
-const AFTER_HELP: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   calicoctl-protect --manifests cluster/ status
-  calicoctl-protect --manifests cluster/ server etcd --node cp-1 --dry-run
+  calicoctl-protect --manifests cluster/ server etcd --node cp-1 --dry-run";
 
-Exit codes:
-  0   done, or nothing to do
-  1   failed: input or output, permission, a server's error
-  2   changes are pending (only with --detailed-exitcode)
-  3   refused: a needed flow would be cut
-  4   refused: the plan is stale, or another writer conflicts
-  5   refused: a needed flow cannot be decided and was not accepted
-  6   partly applied; how to resume or undo is printed
-  7   check: a protection does not hold
-  64  wrong usage";
+fn after_help() -> String {
+    let codes = Exit::TABLE
+        .iter()
+        .fold(String::new(), |text, (exit, meaning)| {
+            text + &format!("\n  {:<4}{meaning}", exit.code())
+        });
+    format!("{EXAMPLES}\n\nExit codes:{codes}")
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -144,8 +144,13 @@ pub fn refuse(proof: &Proof, waivers: &Waivers) -> Result<(), CliError> {
                 counted(count, "needed flow")
             ),
         );
+        let supply = match first.decision.reason() {
+            Some(Reason::Missing(missing)) => missing.remedy(),
+            _ => None,
+        };
         return Err(detailed(error, &cut, count, waived).hint(format!(
-            "supply what is missing, or take the risk for each flow: `--accept-unproven {}`",
+            "{}, or take the risk for each flow: `--accept-unproven {}`",
+            supply.as_deref().unwrap_or("supply what is missing"),
             first_open(first, waived)
         )));
     }

@@ -54,11 +54,29 @@ pub struct OpenTo {
 }
 
 impl Checked {
-    /// Whether the protection holds: it is complete and nobody gets in who is no client.
+    /// Whether the protection holds: it is complete and nobody gets in who is no client. Whether
+    /// somebody does may be unproven.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.status.verdict == Word::Protected && self.leaks.is_empty()
+    pub fn holds(&self) -> Proven {
+        if self.status.verdict != Word::Protected || self.leaks.iter().any(|leak| leak.certain) {
+            Proven::No
+        } else if self.leaks.is_empty() {
+            Proven::Yes
+        } else {
+            Proven::Undecided
+        }
     }
+}
+
+/// What is proven of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proven {
+    /// It is true.
+    Yes,
+    /// It is not.
+    No,
+    /// An input is missing that would decide it.
+    Undecided,
 }
 
 /// Tries the protection of one server, or of all.

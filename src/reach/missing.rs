@@ -112,6 +112,19 @@ pub enum Missing {
     TooMany,
 }
 
+impl Missing {
+    /// What a user can do about it, where there is a way.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Setting { name, .. } => Some(format!(
+                "`{name}` in FelixConfiguration/default makes it known, unless calico-node's environment sets it"
+            )),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

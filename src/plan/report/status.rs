@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::FORMAT_VERSION;
 use super::impact::{nets, texts};
 use crate::calico::{Datastore, ObjectId};
-use crate::plan::check::{Checked, OpenTo};
+use crate::plan::check::{Checked, OpenTo, Proven};
 use crate::plan::proof::FlowProof;
 use crate::reach::Verdict;
 use crate::recipe::policies::Approach;
@@ -147,8 +147,10 @@ pub struct ServerCheck {
     pub server: String,
     /// The whole in one word.
     pub verdict: status::Verdict,
-    /// Whether it is complete and nobody gets in who is no client.
+    /// Whether it is complete and proven that nobody gets in who is no client.
     pub holds: bool,
+    /// Whether it is complete, and only cannot be decided whether somebody gets in.
+    pub unproven: bool,
     /// Who gets in who should not.
     pub leaks: Vec<Leak>,
     /// Everybody who gets in, per port and class of hosts.
@@ -341,7 +343,8 @@ impl From<&Checked> for ServerCheck {
         Self {
             server: checked.status.server.as_str().to_owned(),
             verdict: checked.status.verdict,
-            holds: checked.holds(),
+            holds: checked.holds() == Proven::Yes,
+            unproven: checked.holds() == Proven::Undecided,
             leaks: leaks.collect(),
             open_to: checked.open_to.iter().map(Open::from).collect(),
         }
