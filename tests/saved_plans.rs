@@ -138,6 +138,16 @@ fn a_comment_that_came_since_does_not_stop_a_plan() {
 }
 
 #[test]
+fn a_client_of_another_server_that_came_since_does_not_stop_a_plan() {
+    let cluster = with_grant();
+    cluster.does(&["grant", "typha", "--net", "198.51.100.0/28", "--yes"]);
+    cluster
+        .does(&["apply", PLAN, "--yes"])
+        .says("changed since the plan was saved (")
+        .says("the plan changes and means the same");
+}
+
+#[test]
 fn a_plan_that_means_something_else_by_now_is_refused_with_the_difference() {
     let cluster = with_grant();
     replace(&cluster, "hosts/workers.yaml", "192.0.2.21", "192.0.2.99");

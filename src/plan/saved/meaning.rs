@@ -10,8 +10,10 @@ use super::file::sha256;
 use super::{Change, Course, SavedPlan};
 use crate::calico::edit::{Step, apply};
 use crate::calico::{FieldEdit, FieldPath, Object, ObjectId};
+use crate::plan::impact::Change as Access;
 use crate::plan::proof::Fate;
-use crate::plan::report::{Impact, Who};
+use crate::plan::report::{Impact, Part, Server, Who};
+use crate::reach::Verdict;
 use crate::recipe::Stage;
 
 /// What a plan means.
@@ -21,7 +23,8 @@ pub struct Meaning {
     pub course: Course,
     /// What changes, in the order of writing.
     pub effects: Vec<Effect>,
-    /// What it means, without what changes by itself: addresses of pods.
+    /// What it means, without what changes by itself (addresses of pods) and without servers that
+    /// it has nothing to do with.
     pub impact: Impact,
     /// What becomes of needed flows. Where hosts stand for others, a rule stands for its flows, those
     /// that a waiver must name aside.
@@ -145,8 +148,9 @@ fn at<'v>(value: &'v Value, path: &FieldPath) -> Option<&'v Value> {
 }
 
 /// An impact without what changes by itself all the time: pods come and go, and their addresses
-/// with them.
+/// with them. Nor does it matter who reaches a server if that is so with and without the plan.
 fn lasting(mut impact: Impact) -> Impact {
+    impact.servers.retain(is_affected);
     let servers = impact.servers.iter_mut();
     let classes = servers.flat_map(|server| &mut server.hosts);
     let parts = classes.flat_map(|class| &mut class.access);
@@ -167,6 +171,17 @@ fn lasting(mut impact: Impact) -> Impact {
         }
     }
     impact
+}
+
+/// Whether a plan has to do with a server, or changes anything there.
+fn is_affected(server: &Server) -> bool {
+    let mut parts = server.hosts.iter().flat_map(|class| &class.access);
+    let changes = |part: &Part| match part.change {
+        Access::Keeps | Access::StaysOut => false,
+        Access::Unproven => part.before != Verdict::Unproven,
+        Access::Gains | Access::Loses => true,
+    };
+    server.touched || server.protected_before != server.protected_after || parts.any(changes)
 }
 
 /// A value with the members of all its maps in order.
