@@ -92,6 +92,20 @@ fn every_node_needs_each_typha() {
 }
 
 #[test]
+fn without_clients_or_servers_nothing_is_needed() {
+    let bgp = calico(
+        "ClusterInformation",
+        "default",
+        json!({"clusterType": "bgp"}),
+    );
+    let objects = with(nodes(&["a"]), [bgp]);
+    assert_eq!(families(&snapshot(DatastoreKind::Etcd, &objects)), []);
+    // Nor does anybody where there is nobody.
+    let objects = [typha("t-1", "a")];
+    assert_eq!(families(&snapshot(DatastoreKind::Etcd, &objects)), []);
+}
+
+#[test]
 fn pods_that_are_not_on_the_host_or_have_ended_are_no_servers() {
     let mut inside = typha("inside", "a");
     inside["spec"]["hostNetwork"] = json!(false);

@@ -36,9 +36,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
                     node: at.node.name.clone(),
                     name: "defaultEndpointToHostAction",
                 };
-                match self.oracle.choose(&at.node.name, missing, 3) {
+                // Return comes to one of the two.
+                match self.oracle.choose(&at.node.name, missing, 2) {
                     0 => EndpointToHostAction::Accept,
-                    1 => EndpointToHostAction::Return,
                     _ => EndpointToHostAction::Drop,
                 }
             }

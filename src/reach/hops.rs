@@ -255,7 +255,7 @@ impl<'w> Way<'w, '_, '_> {
             // the tunnel's device does not have.
             let foreign = matches!(out, Interface::Named(name) if MASQUERADED.contains(&name.as_str()))
                 && node.has(source)
-                && own.iter().any(|ip| ip.is_ipv6() == packet.is_ipv6())
+                && !own.is_empty()
                 && !own.contains(&source);
             // What is not tracked is not translated.
             if !flow.untracked && (masquerade || pool || foreign) {

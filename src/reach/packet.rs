@@ -346,8 +346,8 @@ fn in_pairs<S: Sources>(
     match port? {
         Port::Known(port) => with(port),
         Port::Client => {
-            let mut numbers = map.keys().filter(|(t, _)| *t == transport);
-            numbers.find_map(|&(_, number)| {
+            // One of another protocol is in no pair with this one.
+            map.keys().find_map(|&(_, number)| {
                 let found = with(number)?;
                 let is = context
                     .oracle

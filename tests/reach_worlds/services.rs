@@ -171,7 +171,7 @@ fn backends_that_are_not_ready_or_of_another_family_are_not_dialled() {
     let near = json!({"addresses": ["10.2.0.2"], "conditions": {"ready": false}});
     let cluster = with_web(json!([ready("10.1.0.2"), near, ready("fd00::2")]))
         .with(lets_in("app == 'near'", &[]));
-    let asked = cluster.ask(Party::node("b"), ip("10.96.0.9"), "tcp/80");
+    let asked = cluster.ask(Party::node("far"), ip("10.96.0.9"), "tcp/80");
     assert_eq!(asked.verdict, Verdict::Allow, "{asked:?}");
 }
 
@@ -184,7 +184,7 @@ fn ports_of_nodes_are_at_no_other_address() {
         .with(edge)
         .with(lets_in("has(app)", &[]));
     for port in ["tcp/443", "tcp/30080"] {
-        let outside = cluster.ask(Party::node("a"), ip("203.0.113.9"), port);
+        let outside = cluster.ask(Party::pod("shop", "web"), ip("203.0.113.9"), port);
         assert_eq!(outside.verdict, Verdict::Allow, "{outside:?}");
         let own = cluster.ask(ip("203.0.113.9"), Party::node("a"), port);
         assert_eq!(own.verdict, Verdict::Deny, "{own:?}");

@@ -306,20 +306,25 @@ fn each_address_of_a_host_is_told_once_and_loopback_is_not() {
 }
 
 #[test]
-fn ip_in_ip_is_taken_as_the_pool_says() {
-    for (mode, near) in [("Always", "tunl0"), ("CrossSubnet", "eth0")] {
-        let pool = json!({"cidr": "10.0.0.0/8", "ipipMode": mode, "vxlanMode": "Never"});
+fn tunnels_are_taken_as_the_pool_says() {
+    for (vxlan, ipip, near, away) in [
+        ("Never", "Always", "tunl0", "tunl0"),
+        ("Never", "CrossSubnet", "eth0", "tunl0"),
+        ("Always", "Never", "vxlan.calico", "vxlan.calico"),
+        ("Never", "Never", "eth0", "eth0"),
+    ] {
+        let pool = json!({"cidr": "10.0.0.0/8", "ipipMode": ipip, "vxlanMode": vxlan});
         let cluster = three_nodes()
             .without("IPPool")
             .with(calico("IPPool", "pool", pool))
             .with(open_hep("a", "*"));
-        for (client, interface) in [("near", near), ("away", "tunl0")] {
+        for (client, interface) in [("near", near), ("away", away)] {
             let asked = cluster.ask(
                 Party::pod("shop", client),
                 Party::pod("shop", "web"),
                 "tcp/80",
             );
-            assert_eq!(interfaces(&asked), [interface], "{mode} {client}");
+            assert_eq!(interfaces(&asked), [interface], "{vxlan} {ipip} {client}");
         }
     }
 }
@@ -486,4 +491,17 @@ fn a_pod_whose_endpoint_felix_refuses_is_nobody() {
         name: "broken".into(),
     };
     assert_eq!(asked.reason(), Some(&Reason::Missing(missing)));
+}
+
+#[test]
+fn addresses_of_pools_that_masquerade_are_known() {
+    let world = |nat: bool| {
+        let pool = json!({"cidr": "10.0.0.0/8", "natOutgoing": nat});
+        let cluster = three_nodes().without("IPPool");
+        cluster.with(calico("IPPool", "pool", pool)).world()
+    };
+    let (on, off) = (world(true), world(false));
+    assert!(on.is_masqueraded("a", address("10.1.0.2")));
+    assert!(!on.is_masqueraded("a", address("172.16.0.5")));
+    assert!(!off.is_masqueraded("a", address("10.1.0.2")));
 }
