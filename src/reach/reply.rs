@@ -130,6 +130,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
                     // It belongs to the connection that the request began.
                     flow.steps.truncate(before);
                     left.push(flow);
+                } else if !flow.untracked && self.skips_policy(passage, node, &reply) {
+                    flow.steps.truncate(before);
+                    left.push(flow);
                 } else if flow.untracked && !passage.translated
                     || !flow.untracked && self.may_begin_connection(node, &reply)
                 {
@@ -147,6 +150,23 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             }
         }
         through
+    }
+
+    /// Whether a reply that a process sends past tracking is not asked about at all: with nftables
+    /// Felix looks only at packets of a connection there, since `ct status != dnat` is not true of
+    /// a packet without one. The iptables match for the same thing is.
+    ///
+    /// Source: `felix/rules/static.go` (`filterOutputChain`), `felix/nftables/match_builder.go`;
+    /// measured on Felix.
+    fn skips_policy(&mut self, passage: &Passage<S>, node: &Node, reply: &Packet) -> bool {
+        matches!(passage.passing, Passing::Delivered(_))
+            && !reply.may_begin_connection()
+            && self
+                .oracle
+                .is(&node.name, node.settings.nftables, || Missing::Setting {
+                    node: node.name.clone(),
+                    name: "nftablesMode",
+                })
     }
 
     /// Whether policy is asked about a packet of no connection. What is invalid to tracking is

@@ -29,6 +29,8 @@ pub(super) struct Settings {
     pub allow_returns: Option<bool>,
     /// Whether policy, not tracking, decides about packets that are invalid to tracking.
     pub invalid_passes: Option<bool>,
+    /// Whether Felix writes its rules for nftables itself, not for iptables.
+    pub nftables: Option<bool>,
     pub input: KernelPolicy,
     pub forward: KernelPolicy,
     pub proxy_mode: Option<ProxyMode>,
@@ -72,7 +74,7 @@ impl Settings {
 }
 
 /// Fields of FelixConfiguration that are read, spelled as there.
-const FIELDS: [&str; 19] = [
+const FIELDS: [&str; 20] = [
     "defaultEndpointToHostAction",
     "ipv6Support",
     "bpfEnabled",
@@ -80,6 +82,7 @@ const FIELDS: [&str; 19] = [
     "bpfL3IfacePattern",
     "iptablesFilterAllowAction",
     "disableConntrackInvalidCheck",
+    "nftablesMode",
     "vxlanPort",
     "vxlanEnabled",
     "ipipEnabled",
@@ -302,6 +305,12 @@ impl SettingsLayers {
             bpf: over.bpf_enabled.or_else(|| boolean("bpfEnabled", false)),
             allow_returns,
             invalid_passes: boolean("disableConntrackInvalidCheck", false),
+            // `Auto` follows kube-proxy, and means iptables beside all its usual modes.
+            nftables: match get("nftablesMode") {
+                None => Some(false),
+                Some(Given::Text(text)) => Some(text.eq_ignore_ascii_case("enabled")),
+                Some(Given::Hidden) => None,
+            },
             input: over.input_policy.unwrap_or_default(),
             forward: over.forward_policy.unwrap_or_default(),
             proxy_mode: over.proxy_mode.or(self.proxy_mode),

@@ -35,6 +35,9 @@ impl Cluster<'_> {
             if self.rng.chance(25) {
                 spec["disableConntrackInvalidCheck"] = json!(true);
             }
+            if self.rng.chance(25) {
+                spec["nftablesMode"] = json!("Enabled");
+            }
             if self.rng.chance(20) {
                 let ranges = [
                     json!(["30000:31000", 8080]),

@@ -70,6 +70,11 @@ impl<'a> Walk<'a> {
         }
         // TCP, SCTP and the ICMPs tell a reply from a request; Felix may be told not to mind.
         let told = [6, 132, 1, 58].contains(&reply.protocol);
+        if matches!(pass.kind, PassKind::Taken(_)) && !untracked && told && naive.has_nftables(node)
+        {
+            self.steps.truncate(before);
+            return Ok(());
+        }
         let invalid = !untracked && told && !naive.invalid_passes(node);
         if invalid || (untracked && pass.translated) {
             self.steps.truncate(before);

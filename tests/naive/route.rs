@@ -110,6 +110,11 @@ impl Naive {
         self.felix.text(&node.name, field).flatten().as_deref() == Some("true")
     }
 
+    pub fn has_nftables(&self, node: &Node) -> bool {
+        let mode = self.felix.text(&node.name, "nftablesMode").flatten();
+        mode.is_some_and(|mode| mode.to_lowercase() == "enabled")
+    }
+
     pub fn kernel_accepts(&self, field: &str) -> bool {
         let policy = self.felix.overrides.get(field);
         policy.and_then(|p| p.as_str()) != Some("DROP")
