@@ -16,7 +16,12 @@ use crate::calico::edit::{self, EditError, Step};
 pub(super) fn of_edits(base: &Value, edits: &[FieldEdit]) -> Result<Value, EditError> {
     let mut after = base.clone();
     edit::apply(&mut after, edits)?;
-    Ok(between(base, &after).unwrap_or_else(|| Value::Object(Map::new())))
+    Ok(between(base, &after))
+}
+
+/// The smallest patch that turns `before` into `after`.
+pub(super) fn between(before: &Value, after: &Value) -> Value {
+    difference(before, after).unwrap_or_else(|| Value::Object(Map::new()))
 }
 
 /// The patch for edits that need no knowledge of the object: single members set or taken away.
@@ -46,7 +51,7 @@ pub(super) fn without_base(edits: &[FieldEdit]) -> Option<Value> {
 }
 
 /// What turns `before` into `after`; `None` when nothing does.
-fn between(before: &Value, after: &Value) -> Option<Value> {
+fn difference(before: &Value, after: &Value) -> Option<Value> {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
             let mut patch = Map::new();
@@ -56,7 +61,7 @@ fn between(before: &Value, after: &Value) -> Option<Value> {
             for (key, value) in after {
                 let old = before.get(key);
                 let change = match old {
-                    Some(old) => between(old, value),
+                    Some(old) => difference(old, value),
                     None => Some(value.clone()),
                 };
                 if let Some(change) = change {

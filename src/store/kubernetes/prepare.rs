@@ -1,5 +1,6 @@
 //! From a write to the request that makes it, and how to tell later whether it was made.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
@@ -160,7 +161,7 @@ impl Desk<'_> {
             },
             id: id.clone(),
             resource,
-            path: place.path,
+            path: place.path.clone(),
             effect: Effect::Patched {
                 patch: without_version(patch),
                 revision,
@@ -176,27 +177,31 @@ impl Desk<'_> {
         edits: &[FieldEdit],
     ) -> Result<Value, StoreError> {
         let in_v1 = self.in_v1(id);
-        let view = if in_v1 {
-            v1::to_v3(base, self.version).map_err(|error| failed(error.to_string()))?
-        } else {
-            base.clone()
+        let view = match in_v1 {
+            true => Cow::Owned(
+                v1::to_v3(base, self.version).map_err(|error| failed(error.to_string()))?,
+            ),
+            false => Cow::Borrowed(base),
         };
-        let mut after = view.clone();
-        edit::apply(&mut after, edits).map_err(|error| misfit(id, &error))?;
+        let misfits = |error| misfit(id, &error);
+        let mut after = (*view).clone();
+        edit::apply(&mut after, edits).map_err(misfits)?;
         let object = |value| Object::new(value).map_err(|error| failed(error.to_string()));
-        let before = validate(&object(view)?, self.version);
-        let mut new = validate(&object(after)?, self.version);
-        // What was wrong before is not made worse by changing something else.
-        new.retain(|v| !before.iter().any(|b| b.message == v.message));
+        let after = object(after)?;
+        let mut new = validate(&after, self.version);
+        if !new.is_empty() {
+            // What was wrong before is not made worse by changing something else.
+            let before = validate(&object(view.into_owned())?, self.version);
+            new.retain(|v| !before.iter().any(|b| b.message == v.message));
+        }
         refuse(id, new)?;
-        let patch = if in_v1 {
+        if in_v1 {
             let edits = v1::edits(base, edits, self.version)
                 .map_err(|error| failed(format!("{id} cannot be changed: {error}")))?;
-            patch::of_edits(base, &edits)
+            patch::of_edits(base, &edits).map_err(misfits)
         } else {
-            patch::of_edits(base, edits)
-        };
-        patch.map_err(|error| misfit(id, &error))
+            Ok(patch::between(base, after.value()))
+        }
     }
 
     async fn delete(&self, id: &ObjectId, revision: Option<&str>) -> Result<Prepared, StoreError> {
@@ -219,18 +224,22 @@ impl Desk<'_> {
             },
             id: id.clone(),
             resource,
-            path: place.path,
+            path: place.path.clone(),
             effect: Effect::Gone {
-                uid: place.uid,
+                uid: place.uid.clone(),
                 revision,
             },
         })
     }
 
     /// Where the object is. What was not read is looked for under all its names.
-    async fn place(&self, id: &ObjectId, resource: &Resource) -> Result<Place, StoreError> {
+    async fn place(
+        &self,
+        id: &ObjectId,
+        resource: &Resource,
+    ) -> Result<Cow<'_, Place>, StoreError> {
         if let Some(place) = self.places.get(id) {
-            return Ok(place.clone());
+            return Ok(Cow::Borrowed(place));
         }
         let names: Vec<String> = if self.in_v1(id) {
             candidates(id.kind, &id.name).collect()
@@ -258,14 +267,18 @@ impl Desk<'_> {
                 // It was not read by this run: the version that the caller names is the one to
                 // hold the server to.
                 place.read = String::new();
-                return Ok(place);
+                return Ok(Cow::Owned(place));
             }
         }
         Err(conflict(format!("{id} is not there any more")))
     }
 
     /// The stored form at the version that is to be changed.
-    async fn base(&self, id: &ObjectId, place: &Place) -> Result<Value, StoreError> {
+    async fn base<'p>(
+        &self,
+        id: &ObjectId,
+        place: &'p Place,
+    ) -> Result<Cow<'p, Value>, StoreError> {
         if let Some(value) = place.base.value() {
             return Ok(value);
         }
@@ -282,7 +295,7 @@ impl Desk<'_> {
         if version.and_then(Value::as_str) != Some(&place.latest) {
             return Err(conflict(format!("{id} was changed since it was read")));
         }
-        Ok(value)
+        Ok(Cow::Owned(value))
     }
 
     fn resource(&self, id: &ObjectId) -> Result<Resource, StoreError> {

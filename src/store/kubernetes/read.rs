@@ -1,5 +1,6 @@
 //! Reading: one list for each kind, in pages, as of one moment.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures::stream::{self, StreamExt};
@@ -62,11 +63,11 @@ pub(super) enum Base {
 
 impl Base {
     /// The value, if it was kept.
-    pub fn value(&self) -> Option<Value> {
+    pub fn value(&self) -> Option<Cow<'_, Value>> {
         match self {
             Self::Unkept => None,
-            Self::Value(value) => Some((**value).clone()),
-            Self::Text(text) => serde_json::from_slice(text).ok(),
+            Self::Value(value) => Some(Cow::Borrowed(&**value)),
+            Self::Text(text) => serde_json::from_slice(text).ok().map(Cow::Owned),
         }
     }
 }
