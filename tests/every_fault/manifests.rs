@@ -2,6 +2,7 @@
 //! name, and each of these calls fails as on a full or broken disk; somebody else edits every file
 //! before each batch.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -65,25 +66,31 @@ impl Field for Folder {
 
 const COMMENT: &str = "# seen by somebody else\n";
 
-/// A state once somebody has edited the files that there were at the start.
-fn edited(state: &State, start: &State) -> State {
-    let edit = |(name, text): (&String, &String)| match start.contains_key(name) {
+/// A state once somebody has edited these files.
+fn edited(state: &State, files: &BTreeSet<String>) -> State {
+    let edit = |(name, text): (&String, &String)| match files.contains(name) {
         true => (name.clone(), format!("{COMMENT}{text}")),
         false => (name.clone(), text.clone()),
     };
     state.iter().map(edit).collect()
 }
 
-/// Runs a command while somebody else edits every file before the k-th batch; beside it, how many
-/// batches there were.
-fn edit_before(home: &Home, folder: &Folder, line: &str, k: usize) -> (Run, usize) {
+/// Runs a command while somebody else edits, before the k-th batch, every file of the start that is
+/// still there; beside it those files, and how many batches there were.
+fn edit_before(
+    home: &Home,
+    folder: &Folder,
+    line: &str,
+    k: usize,
+) -> (Run, BTreeSet<String>, usize) {
     let start = folder.state();
+    let mut files = BTreeSet::new();
     let other = |batch| {
-        if batch == k {
-            for name in start.keys() {
-                let path = folder.0.path().join(name);
-                let text = fs::read_to_string(&path).unwrap();
+        for name in start.keys().filter(|_| batch == k) {
+            let path = folder.0.path().join(name);
+            if let Ok(text) = fs::read_to_string(&path) {
                 fs::write(path, format!("{COMMENT}{text}")).unwrap();
+                files.insert(name.clone());
             }
         }
     };
@@ -98,12 +105,13 @@ fn edit_before(home: &Home, folder: &Folder, line: &str, k: usize) -> (Run, usiz
     let run = runtime
         .unwrap()
         .block_on(inside::run(home, &mut store, line));
-    (run, store.batches)
+    let batches = store.batches;
+    (run, files, batches)
 }
 
 /// How many batches an undisturbed run has.
 fn batches(folder: &Folder, line: &str) -> usize {
-    edit_before(&Home::new(), folder, line, 0).1
+    edit_before(&Home::new(), folder, line, 0).2
 }
 
 fn try_scenario(scenario: &Scenario, tally: &mut Tally) {
@@ -134,17 +142,18 @@ fn try_scenario(scenario: &Scenario, tally: &mut Tally) {
             judge(&folder, &home, scenario, &ends, way, &run, &point);
         });
     }
-    let edited = Ends {
-        start: edited(&ends.start, &ends.start),
-        end: edited(&ends.end, &ends.start),
-        shut: ends.shut.clone(),
-    };
     for k in 1..=batches(&Folder::of(&ends.start), &command) {
         let point = format!("{}: edited before batch {k}", scenario.name);
         tally.try_point(&point, |way| {
             let (home, folder) = (Home::new(), Folder::of(&ends.start));
-            let run = edit_before(&home, &folder, &command, k).0;
-            judge(&folder, &home, scenario, &edited, way, &run, &point);
+            let (run, files, _) = edit_before(&home, &folder, &command, k);
+            assert!(!files.is_empty(), "{point}: nothing was edited");
+            let ends = Ends {
+                start: edited(&ends.start, &files),
+                end: edited(&ends.end, &files),
+                shut: ends.shut.clone(),
+            };
+            judge(&folder, &home, scenario, &ends, way, &run, &point);
         });
     }
     for fault in faults {
