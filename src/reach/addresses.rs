@@ -365,5 +365,7 @@ mod tests {
     fn a_hole_splits_a_network_into_the_fewest() {
         let rest = set(&["192.0.2.0/29"]).difference(&set(&["192.0.2.3"]));
         assert_eq!(rest.to_string(), "192.0.2.0/31, 192.0.2.2/32, 192.0.2.4/30");
+        assert!(set(&["192.0.2.0/29"]).contains_all(&rest));
+        assert!(!rest.contains_all(&set(&["192.0.2.0/29"])));
     }
 }

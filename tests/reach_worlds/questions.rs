@@ -5,7 +5,9 @@ use calicoctl_protect::calico::{Datastore, DatastoreKind, PolicyType, ServerPort
 use calicoctl_protect::reach::{Compiled, Connection, Party, Verdict, World};
 use serde_json::{Value, json};
 
-use super::cluster::{Cluster, calico, eth0, hep, ip, lets_in, node, open_hep, three_nodes};
+use super::cluster::{
+    Cluster, address, calico, eth0, hep, ip, lets_in, node, open_hep, three_nodes,
+};
 
 /// A node of which only two addresses are known, and the policy of the endpoint for each of two
 /// interfaces, one of which carries them.
@@ -228,4 +230,44 @@ fn hosts_that_policy_or_their_interfaces_tell_apart_are_in_classes_of_their_own(
     let mut open = cluster();
     open.objects[0] = node("a", "192.0.2.1/24", None, None);
     assert_eq!(classes(open), 2);
+}
+
+#[test]
+fn policies_count_that_are_enforced_normal_and_for_the_direction() {
+    let policy = |kind: &str, name: &str, field: &str| {
+        let mut spec = json!({"tier": "first", "selector": "host == 'a'", "types": ["Ingress"],
+            "applyOnForward": true, "ingress": [{"action": "Allow"}]});
+        spec[field] = json!(true);
+        calico(kind, name, spec)
+    };
+    let world = three_nodes()
+        .with(open_hep("a", "eth0"))
+        .with(calico(
+            "Tier",
+            "first",
+            json!({"order": 1, "defaultAction": "Pass"}),
+        ))
+        .with(policy("GlobalNetworkPolicy", "first.a", "applyOnForward"))
+        .with(policy("GlobalNetworkPolicy", "first.b", "preDNAT"))
+        .with(policy(
+            "StagedGlobalNetworkPolicy",
+            "first.c",
+            "applyOnForward",
+        ))
+        .world();
+    let endpoint = world.host_endpoints().next().unwrap();
+    let on: Vec<_> = world.policies_on(&endpoint).collect();
+    let counts = |direction| {
+        let counting = on.iter().filter(|policy| policy.counts(direction));
+        counting.map(|p| p.id.name.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!(on.len(), 3);
+    assert!(on.iter().all(|policy| policy.tier_passes));
+    assert_eq!(counts(PolicyType::Ingress), ["first.a"]);
+    assert_eq!(counts(PolicyType::Egress), [""; 0]);
+    assert!(world.facts("a").is_some() && world.facts("nowhere").is_none());
+    assert_eq!(
+        world.tunnels_of("a"),
+        [("vxlan.calico", address("10.1.0.0"))]
+    );
 }

@@ -504,4 +504,7 @@ fn addresses_of_pools_that_masquerade_are_known() {
     assert!(on.is_masqueraded("a", address("10.1.0.2")));
     assert!(!on.is_masqueraded("a", address("172.16.0.5")));
     assert!(!off.is_masqueraded("a", address("10.1.0.2")));
+    let spared = json!({"natOutgoingExclusions": "IPPoolsAndHostIPs"});
+    let spared = three_nodes().with(calico("FelixConfiguration", "default", spared));
+    assert!(!spared.world().is_masqueraded("a", address("10.1.0.2")));
 }
