@@ -171,7 +171,7 @@ fn another_calicoctl_protect_that_comes_first_on_path_is_the_one_that_runs() {
 #[test]
 fn a_signal_that_ends_calicoctl_ends_the_call() {
     let machine = mk_machine();
-    for (name, number) in [("TERM", 15), ("PIPE", 13), ("INT", 2)] {
+    for (name, number) in [("TERM", 15), ("PIPE", 13), ("USR1", 10)] {
         machine.script("bin/calicoctl", &format!("kill -{name} $$; exit 1"));
         let output = machine.run(&machine.at("links/calicoctl"), &["get"]);
         assert_eq!(output.status.signal(), Some(number), "SIG{name}");
@@ -316,4 +316,33 @@ fn completion_of_a_plugins_words_is_asked_of_the_plugin() {
 
     let output = machine.run(&calicoctl, &["__complete", "protect", "gra"]);
     assert_eq!(out(&output), "grant\tLet clients in\n:4\n");
+}
+
+#[test]
+fn a_real_calicoctl_answers_behind_the_dispatcher_as_it_does_alone() {
+    let Some(real) = std::env::var_os("CALICOCTL_PROTECT_TEST_CALICOCTL") else {
+        println!("skipped: CALICOCTL_PROTECT_TEST_CALICOCTL names no calicoctl");
+        return;
+    };
+    let machine = mk_machine();
+    std::os::unix::fs::symlink(real, machine.at("bin/calicoctl")).unwrap();
+    let alone = machine.at("bin/calicoctl");
+    let calls: [&[&str]; 8] = [
+        &[],
+        &["--help"],
+        &["get", "--help"],
+        &["no-such-command"],
+        &["get", "nodes", "--config", "/no/such/file"],
+        &["--log-level", "none", "version"],
+        &["validate", "-f", "/no/such/file"],
+        &["-c"],
+    ];
+    for call in calls {
+        let told = |program: &Path| {
+            let output = machine.run(program, &words(call));
+            (output.status.code(), out(&output), err(&output))
+        };
+        let (expected, given) = (told(&alone), told(&machine.at("links/calicoctl")));
+        assert_eq!(given, expected, "{call:?}");
+    }
 }
