@@ -215,13 +215,14 @@ fn endpoints_of_nodes_that_files_do_not_describe_are_not_ignored() {
     assert_eq!(files.verdict, Verdict::Deny, "{files:?}");
 }
 
-#[test]
-fn what_a_host_sends_into_a_tunnel_has_the_address_of_the_device() {
-    let cluster = || three_nodes().with(lets_in("app == 'away'", &["10.1.0.0/32"]));
+/// What host `a` sends to a pod elsewhere has the address of its VXLAN device, for the pod's policy
+/// and for the host's own.
+#[track_caller]
+fn sends_from_the_device(cluster: impl Fn() -> Cluster) {
+    let cluster = || cluster().with(lets_in("app == 'away'", &["10.1.0.0/32"]));
     let pod = || Party::pod("shop", "away");
     let other = cluster().ask(Party::node("a").at(address("192.0.2.1")), pod(), "tcp/80");
     assert_eq!(other.verdict, Verdict::Allow, "{other:?}");
-    // The host's own policy sees it, too.
     let out = json!({"selector": "host == 'a'", "types": ["Egress"], "egress": [
         {"action": "Allow", "source": {"nets": ["10.1.0.0/32"]}}]});
     let own = cluster()
@@ -229,6 +230,11 @@ fn what_a_host_sends_into_a_tunnel_has_the_address_of_the_device() {
         .with(calico("GlobalNetworkPolicy", "out", out))
         .ask(Party::node("a"), pod(), "tcp/80");
     assert_eq!(own.verdict, Verdict::Allow, "{own:?}");
+}
+
+#[test]
+fn what_a_host_sends_into_a_tunnel_has_the_address_of_the_device() {
+    sends_from_the_device(three_nodes);
 }
 
 /// A host of which only addresses are known, those of two tunnel devices among them.
@@ -242,17 +248,7 @@ fn two_tunnels() -> Cluster {
 
 #[test]
 fn of_several_tunnel_devices_the_one_in_use_counts() {
-    let cluster = || two_tunnels().with(lets_in("app == 'away'", &["10.1.0.0/32"]));
-    let pod = || Party::pod("shop", "away");
-    let other = cluster().ask(Party::node("a").at(address("192.0.2.1")), pod(), "tcp/80");
-    assert_eq!(other.verdict, Verdict::Allow, "{other:?}");
-    let out = json!({"selector": "host == 'a'", "types": ["Egress"], "egress": [
-        {"action": "Allow", "source": {"nets": ["10.1.0.0/32"]}}]});
-    let own = cluster()
-        .with(open_hep("a", "*"))
-        .with(calico("GlobalNetworkPolicy", "out", out))
-        .ask(Party::node("a"), pod(), "tcp/80");
-    assert_eq!(own.verdict, Verdict::Allow, "{own:?}");
+    sends_from_the_device(two_tunnels);
 }
 
 #[test]
