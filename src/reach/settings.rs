@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::calico::felix::{self, Direction, Effective, FailsafeLayers, FailsafeSource};
+use crate::calico::felix::{
+    self, Configurations, Direction, Effective, FailsafeLayers, FailsafeSource,
+};
 use crate::calico::{Kind, Object, Snapshot, Version};
 use crate::selector::Selector;
 
@@ -158,27 +160,14 @@ impl SettingsLayers {
             known: BTreeMap::new(),
             overrides,
         };
-        let mut scoped = Vec::new();
-        for configuration in snapshot.of(Kind::FelixConfiguration) {
-            let layer = layer_of(configuration);
-            let name = configuration.name();
-            if name == "default" {
-                layers.default = layer;
-            } else if let Some(node) = name.strip_prefix("node.") {
-                layers.nodes.insert(node.to_owned(), layer);
-            } else if let (true, Some(selector)) = (
-                version.has_scoped_felix_configuration(),
-                configuration.spec_str("nodeSelector"),
-            ) {
-                let pointer = "/metadata/creationTimestamp";
-                let created = configuration.value().pointer(pointer);
-                let created = created.and_then(Value::as_str).unwrap_or_default();
-                let selector = Selector::parse(selector).ok();
-                scoped.push((created.to_owned(), name.to_owned(), selector, layer));
-            }
-        }
-        scoped.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        layers.scoped = scoped.into_iter().map(|(_, _, s, l)| (s, l)).collect();
+        let configurations = Configurations::read(snapshot, version);
+        layers.default = configurations.default().map(layer_of).unwrap_or_default();
+        let nodes = configurations.nodes();
+        layers.nodes = nodes.map(|(n, c)| (n.to_owned(), layer_of(c))).collect();
+        let scoped = configurations.scoped();
+        layers.scoped = scoped
+            .map(|(selector, c)| (Selector::parse(selector).ok(), layer_of(c)))
+            .collect();
         layers.read_environment(snapshot);
         layers
     }
@@ -343,10 +332,7 @@ impl SettingsLayers {
 fn layer_of(configuration: &Object) -> Layer {
     let mut layer = Layer::new();
     for field in FIELDS {
-        let over = configuration.annotations().find(|(key, _)| {
-            let name = key.strip_prefix("config.projectcalico.org/");
-            name.is_some_and(|name| name.eq_ignore_ascii_case(field))
-        });
+        let over = felix::override_annotation(configuration, field);
         let text = match (over, configuration.spec(field)) {
             (Some((_, text)), _) => text.to_owned(),
             (None, Some(Value::String(text))) => text.clone(),
@@ -388,7 +374,7 @@ fn node_ports(given: Option<&Given>) -> Vec<(u16, u16)> {
 #[must_use]
 pub fn felix_settings(configuration: &Object) -> String {
     let failsafes = Direction::BOTH.map(|direction| {
-        let over = felix::override_annotation(configuration, direction);
+        let over = felix::override_annotation(configuration, direction.parameter());
         (
             over.map(|(_, text)| text),
             configuration.spec(direction.field()),

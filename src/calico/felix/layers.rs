@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::variables::unread_sources;
-use super::{Direction, Failsafe, FailsafeError, NO_NETWORK, parse_list, variable};
+use super::{Configurations, Direction, Failsafe, FailsafeError, NO_NETWORK, parse_list, variable};
 use crate::calico::{Kind, Object, ObjectId, ServerPort, Snapshot, Version};
 
 /// Where an effective list comes from, highest layer first.
@@ -156,36 +156,18 @@ impl FailsafeLayers {
             hidden: Vec::new(),
             fatal: Vec::new(),
         };
-        let mut scoped = Vec::new();
-        for configuration in snapshot.of(Kind::FelixConfiguration) {
-            let lists = layers.lists_of(configuration);
-            let name = configuration.name();
-            if name == "default" {
-                layers.default = lists;
-            } else if let Some(node) = name.strip_prefix("node.") {
-                layers.nodes.insert(node.to_owned(), lists);
-            } else if let (true, Some(selector)) = (
-                version.has_scoped_felix_configuration(),
-                configuration.spec_str("nodeSelector"),
-            ) {
-                let created = configuration
-                    .value()
-                    .pointer("/metadata/creationTimestamp")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                scoped.push((
-                    created.to_owned(),
-                    name.to_owned(),
-                    selector.to_owned(),
-                    lists,
-                ));
-            }
+        let configurations = Configurations::read(snapshot, version);
+        if let Some(default) = configurations.default() {
+            layers.default = layers.lists_of(default);
         }
-        scoped.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        layers.scoped = scoped
-            .into_iter()
-            .map(|(_, _, selector, lists)| (selector, lists))
-            .collect();
+        for (node, configuration) in configurations.nodes() {
+            let lists = layers.lists_of(configuration);
+            layers.nodes.insert(node.to_owned(), lists);
+        }
+        for (selector, configuration) in configurations.scoped() {
+            let lists = layers.lists_of(configuration);
+            layers.scoped.push((selector.to_owned(), lists));
+        }
         layers.read_environment(snapshot);
         layers
     }
@@ -269,7 +251,7 @@ impl FailsafeLayers {
 
     fn list_of(&mut self, object: &Object, direction: Direction) -> Option<Layer> {
         let configuration = object.name().to_owned();
-        if let Some((key, text)) = override_annotation(object, direction) {
+        if let Some((key, text)) = override_annotation(object, direction.parameter()) {
             let source = FailsafeSource::Annotation {
                 configuration,
                 key: key.to_owned(),
@@ -378,11 +360,15 @@ impl FailsafeLayers {
     }
 }
 
-/// The annotation of a FelixConfiguration that stands above a field; its name counts in any case.
+/// The annotation of a FelixConfiguration that stands above a field, by the field's name or Felix's
+/// own name of the setting: it counts in any case.
 #[must_use]
-pub fn override_annotation(configuration: &Object, direction: Direction) -> Option<(&str, &str)> {
+pub fn override_annotation<'c>(
+    configuration: &'c Object,
+    parameter: &str,
+) -> Option<(&'c str, &'c str)> {
     configuration.annotations().find(|(key, _)| {
         key.strip_prefix("config.projectcalico.org/")
-            .is_some_and(|name| name.eq_ignore_ascii_case(direction.parameter()))
+            .is_some_and(|name| name.eq_ignore_ascii_case(parameter))
     })
 }

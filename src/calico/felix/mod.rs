@@ -4,6 +4,7 @@
 //! cannot be protected by policy. Felix resolves each list on its own, from the highest layer that
 //! sets it (data model, sections 6.1 to 6.6).
 
+mod configurations;
 mod layers;
 mod variables;
 
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::{ServerPort, Transport, Version};
 
+pub use configurations::Configurations;
 pub use layers::{
     Effective, FailsafeLayers, FailsafeSource, LayerError, MatchNode, override_annotation,
 };

@@ -83,8 +83,8 @@ fn put_back(
     let Some(pruned) = memory.list(direction) else {
         return Vec::new();
     };
-    let annotation =
-        override_annotation(&object, direction).map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let annotation = override_annotation(&object, direction.parameter())
+        .map(|(k, v)| (k.to_owned(), v.to_owned()));
     let annotation = annotation.filter(|_| pruned.text.is_some());
     let mut entries = match &annotation {
         Some((_, text)) => from_text(text),
