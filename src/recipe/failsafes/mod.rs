@@ -9,15 +9,16 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::hosts::{HostView, Hosts, NodeChoice};
-use super::{RecipeError, marks, policies};
+use super::{Draft, RecipeError, marks, policies};
 use crate::calico::endpoint::controller;
 use crate::calico::felix::{
     Direction, Effective, Failsafe, FailsafeLayers, FailsafeSource, parse_list,
 };
 use crate::calico::names::ServerName;
-use crate::calico::{Kind, Object, ObjectId, ServerPort, Snapshot, Transport};
+use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Transport};
 use crate::selector::Selector;
 
+mod filled;
 mod memory;
 mod prune;
 mod restore;
@@ -250,12 +251,20 @@ fn from_text(text: &str) -> Vec<Value> {
 }
 
 /// A FelixConfiguration to change, made where it is not there.
-fn configuration(draft: &super::Draft<'_>, id: &ObjectId) -> Object {
-    draft.current(id).cloned().unwrap_or_else(|| {
+fn configuration(draft: &mut Draft<'_>, id: &ObjectId) -> Object {
+    let mut object = draft.current(id).cloned().unwrap_or_else(|| {
         let mut object = Object::empty(id.clone());
         marks::set_created(&mut object);
         object
-    })
+    });
+    filled::keep_what_holds(draft, &mut object);
+    object
+}
+
+/// The labels of a node, which decide about scoped configurations.
+fn labels_of(snapshot: &Snapshot, node: &str) -> BTreeMap<String, String> {
+    let host = Host::all(snapshot).remove(node);
+    host.map(|host| host.labels).unwrap_or_default()
 }
 
 /// The annotation that decides in place of a configuration's own field, if one does.

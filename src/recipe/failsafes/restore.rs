@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::memory::Memory;
 use super::{
     Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
-    effective_lists, from_text, in_words, listed, node_matches, places, readable_layers,
-    refuse_hidden, values,
+    effective_lists, filled, from_text, in_words, labels_of, listed, node_matches, places,
+    readable_layers, refuse_hidden, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
-use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Version};
+use crate::calico::{Kind, Object, ObjectId, ServerPort, Snapshot, Version};
 use crate::recipe::hosts::Hosts;
 use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
 
@@ -114,6 +114,7 @@ fn put_back(
         None => object.set_spec(direction.field(), Value::Array(entries)),
     }
     memory.write(&mut object);
+    filled::keep_what_holds(draft, &mut object);
     draft.put(
         Stage::Failsafes,
         object,
@@ -143,10 +144,7 @@ fn decides_without(
         without.put(object);
     }
     let node = id.name.strip_prefix("node.").unwrap_or_default();
-    let labels = Host::all(snapshot)
-        .remove(node)
-        .map(|host| host.labels)
-        .unwrap_or_default();
+    let labels = labels_of(snapshot, node);
     let below = FailsafeLayers::read(&without).effective(direction, node, &labels, &node_matches);
     let read: Option<Vec<Failsafe>> = entries
         .iter()
@@ -157,10 +155,8 @@ fn decides_without(
 
 /// A FelixConfiguration that the tool made for pruned lists goes away with them.
 fn drop_if_emptied(draft: &mut Draft<'_>, id: &ObjectId) {
-    let emptied = |object: &Object| {
-        let spec = object.value().get("spec").and_then(Value::as_object);
-        marks::is_created(object) && spec.is_none_or(serde_json::Map::is_empty)
-    };
+    let emptied =
+        |object: &Object| marks::is_created(object) && filled::says_nothing(draft, object);
     if draft.current(id).is_some_and(emptied) {
         draft.delete(Stage::Failsafes, id, "was made for the pruned lists");
     }

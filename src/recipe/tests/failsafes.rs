@@ -271,3 +271,105 @@ fn a_list_that_changed_meanwhile_keeps_the_change() {
         Some(&json!([entry(22), entry(2379), entry(9100)]))
     );
 }
+
+/// A cluster in a store of its own kind, whose `default` says what a new FelixConfiguration would be
+/// filled with otherwise.
+fn mk_filling(kind: DatastoreKind, own: Option<Value>) -> Snapshot {
+    let mut default = mk_felix("default", &[(TCP, 22), (TCP, 2379)]);
+    for (field, value) in [
+        ("nftablesMode", "Enabled"),
+        ("floatingIPs", "Enabled"),
+        ("bpfConnectTimeLoadBalancing", "TCP"),
+    ] {
+        default["spec"][field] = json!(value);
+    }
+    let objects = [mk_node("a", "192.0.2.1"), default];
+    let mut cluster = mk_cluster(objects.into_iter().chain(own));
+    cluster.datastore.kind = kind;
+    cluster
+}
+
+#[test]
+fn a_node_s_own_configuration_says_what_would_be_filled_in_above_the_cluster_s() {
+    let intent = Failsafes {
+        nodes: vec!["a".into()],
+        ..inbound(&["tcp/2379"])
+    };
+    let own = mk_felix("node.a", &[(TCP, 22), (TCP, 2379)]);
+    let both = ["nftablesMode", "floatingIPs"];
+    let cases: [(DatastoreKind, Option<&Value>, &[&str]); 8] = [
+        (DatastoreKind::Manifests, None, &both),
+        (DatastoreKind::AggregatedV3, None, &both),
+        (DatastoreKind::NativeV3, None, &both[..1]),
+        (DatastoreKind::CrdV1, None, &both[..1]),
+        (DatastoreKind::Etcd, None, &[]),
+        (DatastoreKind::NativeV3, Some(&own), &[]),
+        (DatastoreKind::AggregatedV3, Some(&own), &both[1..]),
+        (DatastoreKind::Etcd, Some(&own), &[]),
+    ];
+    for (kind, own, wanted) in cases {
+        let before = mk_filling(kind, own.cloned());
+        let outcome = pruned(&before, &intent);
+        let written = outcome.after.get(&felix_id("node.a")).unwrap();
+        let said: Vec<&str> = [
+            "nftablesMode",
+            "nftablesFlowTableOffload",
+            "floatingIPs",
+            "bpfConnectTimeLoadBalancing",
+        ]
+        .into_iter()
+        .filter(|field| written.spec(field).is_some_and(|value| value == "Enabled"))
+        .collect();
+        assert_eq!(said, wanted, "{kind} {own:?}");
+        assert_eq!(
+            outcome
+                .notes
+                .iter()
+                .filter(|n| n.contains("would be filled"))
+                .count(),
+            wanted.len()
+        );
+        let back = restored(&outcome.after, &intent);
+        if own.is_none() || wanted.is_empty() {
+            assert_same(&back.after, &before);
+        } else {
+            // Taken away, it would be filled in again, with another value.
+            let kept = back.after.get(&felix_id("node.a")).unwrap();
+            assert_eq!(kept.spec_str("floatingIPs"), Some("Enabled"));
+        }
+    }
+}
+
+#[test]
+fn a_configuration_of_which_only_what_was_filled_in_is_left_goes_away() {
+    let intent = Failsafes {
+        nodes: vec!["a".into()],
+        ..inbound(&["tcp/2379"])
+    };
+    for (default, filled, goes) in [
+        (None, "Auto", true),
+        (None, "Enabled", false), // somebody's choice
+        (Some("Enabled"), "Enabled", true),
+        (Some("Enabled"), "Auto", false), // without it the node would change its mode
+    ] {
+        let mut cluster = mk_felix("default", &[(TCP, 2379)]);
+        if let Some(mode) = default {
+            cluster["spec"]["nftablesMode"] = json!(mode);
+        }
+        let mut before = mk_cluster([mk_node("a", "192.0.2.1"), cluster]);
+        before.datastore.kind = DatastoreKind::NativeV3;
+        let mut after = pruned(&before, &intent).after;
+        let mut own = after.get(&felix_id("node.a")).unwrap().clone();
+        own.set_spec("nftablesMode", json!(filled));
+        after.put(own);
+        let back = restored(&after, &intent).after;
+        assert_eq!(
+            back.get(&felix_id("node.a")).is_none(),
+            goes,
+            "{default:?} {filled}"
+        );
+        if goes {
+            assert_same(&back, &before);
+        }
+    }
+}
