@@ -1,0 +1,290 @@
+//! The host endpoints of a protected server's hosts: those that are there, those that are made, and
+//! their labels.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde_json::json;
+
+use super::ProtectServer;
+use crate::calico::endpoint::{ALL_INTERFACES, ALLOW_PROFILE};
+use crate::calico::names::{ServerName, host_endpoint_name};
+use crate::calico::{Kind, Object, ObjectId, Version};
+use crate::recipe::hosts::{
+    EndpointView, HostView, Hosts, LabelHolder, carries, note_without_node,
+};
+use crate::recipe::policies::{Approach, DEFAULT_ALLOW};
+use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
+
+/// Something on a host that the protected label goes on.
+pub enum Target<'h> {
+    /// An endpoint that is there, through the object that holds its labels.
+    Existing {
+        holder: LabelHolder,
+        endpoint: Option<EndpointView<'h>>,
+        host: &'h HostView<'h>,
+    },
+    /// An endpoint to be made.
+    New {
+        object: Object,
+        host: &'h HostView<'h>,
+    },
+}
+
+impl<'h> Target<'h> {
+    /// The host that it is on.
+    pub fn host(&self) -> &'h HostView<'h> {
+        match self {
+            Self::Existing { host, .. } | Self::New { host, .. } => host,
+        }
+    }
+
+    /// Whether loopback and the host's own addresses meet policy here: only an endpoint for all
+    /// interfaces governs `lo`.
+    pub fn polices_loopback(&self) -> bool {
+        match self {
+            Self::Existing {
+                endpoint: Some(endpoint),
+                ..
+            } => endpoint.spec.interface_name == ALL_INTERFACES,
+            Self::Existing { endpoint: None, .. } => true,
+            Self::New { object, .. } => object.spec_str("interfaceName") == Some(ALL_INTERFACES),
+        }
+    }
+}
+
+/// What the protected label goes on, on the hosts and interfaces that are meant.
+pub fn targets<'h>(
+    draft: &mut Draft<'_>,
+    hosts: &'h Hosts<'h>,
+    intent: &ProtectServer,
+) -> Result<Vec<Target<'h>>, RecipeError> {
+    let mut targets = Vec::new();
+    let chosen = hosts.choose(&intent.nodes)?;
+    note_without_node(draft, &chosen);
+    for host in chosen {
+        host.check_shadowing()?;
+        if intent.interfaces.iter().any(|i| i == ALL_INTERFACES) {
+            for endpoint in host.counting() {
+                targets.push(existing(host, endpoint)?);
+            }
+            if host.wildcard().is_none() {
+                targets.push(wildcard(draft, hosts, host, intent)?);
+            }
+        } else {
+            for interface in &intent.interfaces {
+                targets.push(on_interface(draft, hosts, host, interface, intent)?);
+            }
+        }
+    }
+    Ok(targets)
+}
+
+fn existing<'h>(
+    host: &'h HostView<'h>,
+    endpoint: &EndpointView<'h>,
+) -> Result<Target<'h>, RecipeError> {
+    Ok(Target::Existing {
+        holder: LabelHolder::of(host, endpoint)?,
+        endpoint: Some(endpoint.clone()),
+        host,
+    })
+}
+
+/// The endpoint for all interfaces of a host that has none here: the automatic one, where
+/// calico-kube-controllers makes those, else a new one.
+fn wildcard<'h>(
+    draft: &Draft<'_>,
+    hosts: &Hosts<'_>,
+    host: &'h HostView<'h>,
+    intent: &ProtectServer,
+) -> Result<Target<'h>, RecipeError> {
+    if hosts.has_automatic() && host.node.is_some() {
+        return Ok(Target::Existing {
+            holder: LabelHolder::node(host)?,
+            endpoint: None,
+            host,
+        });
+    }
+    new_endpoint(draft, host, ALL_INTERFACES, intent)
+}
+
+fn on_interface<'h>(
+    draft: &mut Draft<'_>,
+    hosts: &Hosts<'_>,
+    host: &'h HostView<'h>,
+    interface: &str,
+    intent: &ProtectServer,
+) -> Result<Target<'h>, RecipeError> {
+    let addresses = interface_addresses(host, interface);
+    let governs = |e: &&EndpointView<'h>| {
+        e.spec.interface_name == interface
+            || e.spec.interface_name.is_empty()
+                && e.spec.addresses().any(|ip| addresses.contains(&ip))
+    };
+    if let Some(endpoint) = host.endpoints.iter().find(governs) {
+        return existing(host, endpoint);
+    }
+    let covering = host.wildcard();
+    if covering.is_some() || hosts.has_automatic() && host.node.is_some() {
+        draft.note(
+            Importance::Note,
+            format!(
+                "the host endpoint for all interfaces of `{}` governs `{interface}` too: its other interfaces and loopback are protected with it",
+                host.name
+            ),
+            None,
+        );
+        return match covering {
+            Some(endpoint) => Ok(Target::Existing {
+                holder: LabelHolder::of(host, endpoint)?,
+                endpoint: host
+                    .endpoints
+                    .iter()
+                    .find(|e| e.object.id() == endpoint.object.id())
+                    .cloned(),
+                host,
+            }),
+            None => wildcard(draft, hosts, host, intent),
+        };
+    }
+    new_endpoint(draft, host, interface, intent)
+}
+
+fn interface_addresses(host: &HostView<'_>, interface: &str) -> BTreeSet<IpAddr> {
+    let known = host.node.as_ref().and_then(|n| n.interfaces.as_ref());
+    known
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| name == interface)
+        .flat_map(|(_, addresses)| addresses.iter().copied())
+        .collect()
+}
+
+fn new_endpoint<'h>(
+    draft: &Draft<'_>,
+    host: &'h HostView<'h>,
+    interface: &str,
+    intent: &ProtectServer,
+) -> Result<Target<'h>, RecipeError> {
+    let id = ObjectId::global(
+        Kind::HostEndpoint,
+        host_endpoint_name(&host.name, interface),
+    );
+    if let Some(taken) = draft.current(&id) {
+        return Err(RecipeError::failed(format!(
+            "a host endpoint `{}` is needed for interface `{interface}` of node `{}`, but that name is taken",
+            id.name, host.name
+        ))
+        .detail([format!(
+            "it is for interface `{}` of node `{}`",
+            taken.spec_str("interfaceName").unwrap_or_default(),
+            taken.spec_str("node").unwrap_or_default()
+        )])
+        .hint("rename or delete that host endpoint"));
+    }
+    let of_interface = interface_addresses(host, interface);
+    let addresses = if of_interface.is_empty() {
+        host.sources()
+    } else {
+        of_interface
+    };
+    let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    let mut object = Object::empty(id);
+    object.set_spec("node", json!(host.name));
+    object.set_spec("interfaceName", json!(interface));
+    if !addresses.is_empty() {
+        object.set_spec("expectedIPs", json!(addresses));
+    }
+    // The built-in profile is a net below the policy: without it, losing the default-allow policy
+    // cuts egress as well. It exists since automatic host endpoints do (v3.14).
+    if intent.approach == Some(Approach::AllowByDefault)
+        && draft.snapshot().version() >= Version::new(3, 14, 0)
+    {
+        object.set_spec("profiles", json!([ALLOW_PROFILE]));
+    }
+    marks::set_created(&mut object);
+    Ok(Target::New { object, host })
+}
+
+/// How targets are labelled.
+pub struct Labelling<'a> {
+    pub server: &'a ServerName,
+    /// Whether all other traffic is kept open.
+    pub keep_open: bool,
+    /// Whether the tool made the protect policy, so that `remove` takes its labels with it.
+    pub policy_is_ours: bool,
+    /// The same of the default-allow policy.
+    pub allow_is_ours: bool,
+}
+
+impl Labelling<'_> {
+    /// Labels one target.
+    pub fn apply(
+        &self,
+        draft: &mut Draft<'_>,
+        target: &Target<'_>,
+        intent: &ProtectServer,
+    ) -> Result<(), RecipeError> {
+        let (id, why) = match target {
+            Target::New { object, host } => {
+                let mut born = object.clone();
+                if self.keep_open {
+                    born.set_label(DEFAULT_ALLOW, "true");
+                }
+                let interface = object.spec_str("interfaceName").unwrap_or_default();
+                let which = if interface == ALL_INTERFACES {
+                    "all interfaces".to_owned()
+                } else {
+                    format!("interface {interface}")
+                };
+                let why = format!("governs {which} of {}", host.name);
+                draft.put(Stage::HostEndpoints, born, why);
+                (object.id().clone(), format!("protects {}", host.name))
+            }
+            Target::Existing { holder, host, .. } => {
+                let why = match holder.because {
+                    Some(because) => format!("protects {}: {because}", host.name),
+                    None => format!("protects {}", host.name),
+                };
+                (holder.id.clone(), why)
+            }
+        };
+        let protected = self.server.protected_label();
+        draft.edit(Stage::ProtectedLabels, &id, why, |object| {
+            let created = marks::is_created(object);
+            if self.keep_open && !carries(object, DEFAULT_ALLOW) {
+                object.set_label(DEFAULT_ALLOW, "true");
+                if !created && !self.allow_is_ours {
+                    marks::add_label(object, DEFAULT_ALLOW);
+                }
+            }
+            if !carries(object, &protected) {
+                object.set_label(&protected, "true");
+                if !created && !self.policy_is_ours {
+                    marks::add_label(object, &protected);
+                }
+            }
+        });
+        if intent.approach == Some(Approach::DenyByDefault) {
+            self.note_open_anyway(draft, &id);
+        }
+        Ok(())
+    }
+
+    fn note_open_anyway(&self, draft: &mut Draft<'_>, id: &ObjectId) {
+        if draft.current(id).is_some_and(|o| carries(o, DEFAULT_ALLOW)) {
+            draft.note(
+                Importance::Warning,
+                format!(
+                    "{id} carries `{DEFAULT_ALLOW}`, which lets everybody in behind the protect policy: `{}` stays open there",
+                    self.server.as_str()
+                ),
+                Some(
+                    "take the label away, or protect it without `--approach deny-by-default`"
+                        .to_owned(),
+                ),
+            );
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The policies of a protection, and the tier that holds them.
+
+use serde_json::json;
+
+use super::ProtectServer;
+use crate::calico::policy::{DEFAULT_TIER, TierSpec};
+use crate::calico::{Kind, Object, ObjectId};
+use crate::recipe::policies::{self, Approach, DEFAULT_ALLOW, PROTECT_ORDER, ProtectPolicy};
+use crate::recipe::{Draft, RecipeError, Stage, marks};
+
+/// Order of a tier that the tool makes: before `default`, behind the reserved early ones.
+const TIER_ORDER: i64 = 500_000;
+
+/// The policy that the intent asks for: what it leaves open is taken from the policy that is
+/// there, so that a second run with other nodes changes nothing but the nodes.
+pub fn desired_policy(
+    draft: &Draft<'_>,
+    intent: &ProtectServer,
+) -> Result<ProtectPolicy, RecipeError> {
+    let snapshot = draft.snapshot();
+    let known = policies::find(snapshot, &intent.server)
+        .and_then(|policy| policies::read(policy, &intent.server));
+    let ports = if intent.ports.is_empty() {
+        policies::ports_of(snapshot, &intent.server)?
+    } else {
+        intent.ports.clone()
+    };
+    if let (Some(tier), false) = (&intent.tier, snapshot.version().has_tiers()) {
+        return Err(RecipeError::usage(format!(
+            "tier `{tier}` cannot be used: Calico {} has no tiers",
+            snapshot.version()
+        ))
+        .hint("tiers came with v3.29: leave `--tier` out"));
+    }
+    let known_tier = known
+        .as_ref()
+        .map(|k| k.tier.clone())
+        .filter(|t| t != DEFAULT_TIER);
+    Ok(ProtectPolicy {
+        server: intent.server.clone(),
+        ports,
+        approach: intent
+            .approach
+            .or(known.as_ref().map(|k| k.approach))
+            .unwrap_or_default(),
+        tier: intent.tier.clone().or(known_tier),
+        order: intent
+            .order
+            .or(known.and_then(|k| k.order))
+            .unwrap_or(PROTECT_ORDER),
+    })
+}
+
+/// Puts the policy's tier in place, or finds one that passes on what it does not decide.
+pub fn protect_tier(draft: &mut Draft<'_>, policy: &ProtectPolicy) -> Result<(), RecipeError> {
+    let Some(name) = policy.tier.as_deref().filter(|t| *t != DEFAULT_TIER) else {
+        return Ok(());
+    };
+    let id = ObjectId::global(Kind::Tier, name);
+    let Some(existing) = draft.current(&id) else {
+        let mut tier = Object::empty(id);
+        tier.set_spec("order", json!(TIER_ORDER));
+        tier.set_spec("defaultAction", json!("Pass"));
+        marks::set_created(&mut tier);
+        draft.put(
+            Stage::Tier,
+            tier,
+            "holds the protect policy and passes everything else on",
+        );
+        return Ok(());
+    };
+    let spec: TierSpec = existing.typed_spec().map_err(RecipeError::failed)?;
+    if !spec.passes() {
+        return Err(RecipeError::refused(format!(
+            "tier `{name}` drops what none of its policies decides"
+        ))
+        .detail([format!(
+            "a host endpoint that the protect policy selects would lose everything that tier `{name}` does not allow"
+        )])
+        .hint(format!("use a tier with `defaultAction: Pass`, or leave `--tier {name}` out")));
+    }
+    if spec.order() >= TierSpec::DEFAULT_ORDER {
+        return Err(
+            RecipeError::refused(format!("tier `{name}` comes after the default tier"))
+                .detail([
+                    "an Allow of the default tier would decide before the protect policy"
+                        .to_owned(),
+                ])
+                .hint(format!(
+                    "use a tier of an order below {}",
+                    TierSpec::DEFAULT_ORDER
+                )),
+        );
+    }
+    Ok(())
+}
+
+/// Puts the default-allow policy in place.
+pub fn default_allow(draft: &mut Draft<'_>, overwrite: bool) -> Result<(), RecipeError> {
+    put_policy(
+        draft,
+        Stage::DefaultAllow,
+        policies::default_allow(),
+        "keeps all other traffic open",
+        overwrite,
+    )
+    .map(|_| ())
+}
+
+/// Whether the default-allow policy is the tool's own.
+pub fn allow_is_ours(draft: &Draft<'_>) -> bool {
+    let id = ObjectId::global(Kind::GlobalNetworkPolicy, DEFAULT_ALLOW);
+    draft.current(&id).is_none_or(marks::is_created)
+}
+
+/// Puts the protect policy in place; tells whether it is the tool's own.
+pub fn protect_policy(
+    draft: &mut Draft<'_>,
+    policy: &ProtectPolicy,
+    overwrite: bool,
+) -> Result<bool, RecipeError> {
+    let version = draft.snapshot().version();
+    let ports: Vec<String> = policy.ports.iter().map(ToString::to_string).collect();
+    let who = match policy.approach {
+        Approach::AllowByDefault => "shuts out everybody but the clients",
+        Approach::DenyByDefault => "lets in the clients and nobody else",
+    };
+    put_policy(
+        draft,
+        Stage::ProtectPolicy,
+        policy.object(version),
+        &format!("{who} on {}", ports.join(", ")),
+        overwrite,
+    )
+}
+
+/// Makes a policy, or finds one of the same meaning. Another content is overwritten only where
+/// the tool made it or the user says so.
+fn put_policy(
+    draft: &mut Draft<'_>,
+    stage: Stage,
+    mut wanted: Object,
+    why: &str,
+    overwrite: bool,
+) -> Result<bool, RecipeError> {
+    let Some(existing) = draft.current(wanted.id()) else {
+        draft.put(stage, wanted, why);
+        return Ok(true);
+    };
+    let ours = marks::is_created(existing);
+    if policies::same_meaning(existing, &wanted) {
+        return Ok(ours);
+    }
+    // Servers write the default tier out and put it back when it is left out.
+    if wanted.spec_str("tier").is_none() && existing.spec_str("tier") == Some(DEFAULT_TIER) {
+        wanted.set_spec("tier", json!(DEFAULT_TIER));
+    }
+    if !ours && !overwrite {
+        let id = existing.id().clone();
+        let place = draft
+            .snapshot()
+            .stored(&id)
+            .map(|s| s.place.clone())
+            .unwrap_or_default();
+        let spec = existing.value().get("spec").cloned().unwrap_or_default();
+        let text = crate::calico::yaml::to_yaml(&json!({"spec": spec}));
+        return Err(RecipeError::failed(format!(
+            "policy `{}` is there with other content, and calicoctl-protect did not make it",
+            id.name
+        ))
+        .detail(
+            std::iter::once(format!("{id}, {place}:"))
+                .chain(text.lines().map(|line| format!("  {line}"))),
+        )
+        .hint("look at it; `--overwrite` puts the recipe's policy in its place"));
+    }
+    let spec = wanted.value().get("spec").cloned().unwrap_or_default();
+    draft.edit(stage, wanted.id(), why, |policy| policy.replace_spec(spec));
+    Ok(ours)
+}
