@@ -16,6 +16,8 @@ mod etcd_server;
 mod access;
 #[path = "etcd_store/reading.rs"]
 mod reading;
+#[path = "etcd_store/refusals.rs"]
+mod refusals;
 #[path = "etcd_store/support.rs"]
 mod support;
 #[path = "etcd_store/weather.rs"]

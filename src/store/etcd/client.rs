@@ -223,9 +223,10 @@ impl Client {
             Err(_) => Fault::Lost {
                 address: ticket.line.address.clone(),
                 reason: Reason::new("no answer in time"),
+                answered: false,
             },
         };
-        if fault.is_passing() {
+        if self.leaves(&fault) {
             self.forget(ticket.generation, false).await;
         }
         Err(fault)
@@ -247,7 +248,7 @@ impl Client {
             match self.login(&line, user, state.has_answered).await {
                 Ok(token) => state.token = token,
                 Err(fault) => {
-                    if fault.is_passing() {
+                    if self.leaves(&fault) {
                         self.turn_away(&mut state);
                     }
                     return Err(fault);
@@ -335,6 +336,7 @@ impl Client {
                 return Err(Fault::Lost {
                     address: line.address.clone(),
                     reason: Reason::new("no answer in time"),
+                    answered: false,
                 });
             }
         };
@@ -345,6 +347,15 @@ impl Client {
         })?;
         token.set_sensitive(true);
         Ok(Some(token))
+    }
+
+    /// Whether the next try is for another server, or at least for a new connection.
+    fn leaves(&self, fault: &Fault) -> bool {
+        match fault {
+            // Others may have less to do; the connection itself is good.
+            Fault::Busy { .. } => self.addresses.len() > 1,
+            fault => fault.is_passing(),
+        }
     }
 
     /// Gives up a line, or only the login on it, unless another request has done so already.
@@ -412,10 +423,13 @@ where
 }
 
 /// Whether and when to try again: every server gets a chance, and once the datastore has been
-/// open, one that is gone may come back.
+/// open, one that is gone may come back. One that says that it is too busy or has no leader is there,
+/// and is waited for anyway.
 pub struct Hope {
     tries_left: usize,
+    began: Instant,
     until: Instant,
+    until_able: Instant,
     pause: Duration,
     last_words: Vec<(Address, Reason)>,
 }
@@ -424,14 +438,17 @@ impl Hope {
     /// For one piece of work that begins now.
     pub async fn new(client: &Client) -> Self {
         let has_answered = client.state.lock().await.has_answered;
-        let patience = if has_answered {
-            client.patience.return_of_server
-        } else {
-            Duration::ZERO
-        };
+        let patience = client.patience.return_of_server;
+        let began = Instant::now();
         Self {
             tries_left: client.addresses.len(),
-            until: Instant::now() + patience,
+            began,
+            until: if has_answered {
+                began + patience
+            } else {
+                began
+            },
+            until_able: began + patience,
             pause: Duration::from_millis(100),
             last_words: Vec::new(),
         }
@@ -441,28 +458,48 @@ impl Hope {
     ///
     /// # Errors
     ///
-    /// The fault, when there is no hope any more.
+    /// The fault, when there is no hope any more, and how long there was.
     pub async fn another_try(&mut self, fault: Fault) -> Result<(), Fault> {
         self.tries_left = self.tries_left.saturating_sub(1);
-        let no_time = Instant::now() + self.pause > self.until;
+        let until = match fault {
+            Fault::Busy { .. } | Fault::Lost { answered: true, .. } => self.until_able,
+            _ => self.until,
+        };
+        let no_time = Instant::now() + self.pause > until;
         match &fault {
-            Fault::Lost { address, reason } => self.note(address, reason),
-            Fault::Unreachable(_) if no_time => return Err(fault),
-            Fault::Unreachable(_) => {}
+            Fault::Lost {
+                address, reason, ..
+            } => self.note(address, reason),
+            Fault::Unreachable(_) if no_time => return Err(self.given_up(fault)),
+            Fault::Unreachable(_) | Fault::Busy { .. } => {}
             _ => return Err(fault),
         }
         if no_time && self.tries_left == 0 {
-            return Err(if self.last_words.is_empty() {
-                fault
-            } else {
-                Fault::Unreachable(std::mem::take(&mut self.last_words))
-            });
+            let last_words = std::mem::take(&mut self.last_words);
+            let fault = match fault {
+                Fault::Lost { .. } | Fault::Unreachable(_) if !last_words.is_empty() => {
+                    Fault::Unreachable(last_words)
+                }
+                fault => fault,
+            };
+            return Err(self.given_up(fault));
         }
         if !no_time {
             sleep(self.pause).await;
             self.pause = (self.pause * 2).min(Duration::from_secs(2));
         }
         Ok(())
+    }
+
+    /// Says for how long it was tried, where that was long enough to notice.
+    fn given_up(&self, fault: Fault) -> Fault {
+        match self.began.elapsed().as_secs() {
+            0 => fault,
+            seconds => {
+                let error = fault.into_error("the request", None);
+                Fault::Final(error.detail(format!("tried for {seconds} s")))
+            }
+        }
     }
 
     /// Keeps what was heard last of each server.

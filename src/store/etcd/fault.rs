@@ -22,12 +22,22 @@ pub enum Fault {
         /// etcd's words.
         message: String,
     },
+    /// The server has too much to do. It refused before it proposed anything to the other members:
+    /// nothing was carried out, and the same may be sent again.
+    Busy {
+        /// Which server.
+        address: Address,
+        /// etcd's words.
+        message: String,
+    },
     /// It was sent, and what became of it is not known.
     Lost {
         /// To which server.
         address: Address,
         /// What happened.
         reason: Reason,
+        /// Whether it was etcd that said so.
+        answered: bool,
     },
     /// There is no server that could be connected to: nothing was sent.
     Unreachable(Vec<(Address, Reason)>),
@@ -80,15 +90,28 @@ impl Fault {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Internal
         );
         let etcds = status.message().starts_with("etcdserver:");
+        // A full disk has the same code, and passes only when somebody makes room.
+        if status.code() == Code::ResourceExhausted
+            && etcds
+            && status.message().contains("too many requests")
+        {
+            return Self::Busy {
+                address: address.clone(),
+                message: words(status.message()),
+            };
+        }
         if made_here || passing || (status.code() == Code::Unknown && !etcds) {
             let reason = if made_here || !etcds {
                 diagnose(status, known)
             } else {
-                Reason::new(words(status.message()))
+                Reason::new(words(status.message())).hint(
+                    "has the cluster a leader, and a majority of its members? `etcdctl endpoint status --cluster` shows it",
+                )
             };
             return Self::Lost {
                 address: address.clone(),
                 reason,
+                answered: etcds && !made_here,
             };
         }
         Self::Refused {
@@ -128,7 +151,10 @@ impl Fault {
     /// Whether trying again, perhaps elsewhere, may help.
     #[must_use]
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Lost { .. } | Self::Unreachable(_))
+        matches!(
+            self,
+            Self::Busy { .. } | Self::Lost { .. } | Self::Unreachable(_)
+        )
     }
 
     /// The failure in words. `what` was asked for, such as a key; `user` is who asked.
@@ -136,7 +162,13 @@ impl Fault {
     pub fn into_error(self, what: &str, user: Option<&str>) -> StoreError {
         match self {
             Self::Final(error) => error,
-            Self::Lost { address, reason } => connection_error(&[(address, reason)]),
+            Self::Busy { address, message } => {
+                failed(format!("etcd at `{address}` has too much to do: {message}"))
+                    .hint("try again later; `etcdctl endpoint status --cluster` shows how far its members are")
+            }
+            Self::Lost {
+                address, reason, ..
+            } => connection_error(&[(address, reason)]),
             Self::Unreachable(reasons) => connection_error(&reasons),
             Self::Refused { code, message } => refusal(code, &message, what, user),
         }

@@ -377,6 +377,8 @@ fn unknown(group: &[Prepared], why: &StoreError) -> StoreError {
         what(group),
         why.message
     ));
+    let details = why.detail.iter().cloned();
+    let error = details.fold(error, StoreError::detail);
     error.hint("run the command again: it begins with what is there then")
 }
 
