@@ -15,14 +15,20 @@ mod double;
 mod clusters;
 #[path = "kubernetes_store/connection.rs"]
 mod connection;
+#[path = "kubernetes_store/credentials.rs"]
+mod credentials;
 #[path = "kubernetes_store/live.rs"]
 mod live;
+#[path = "kubernetes_store/oidc.rs"]
+mod oidc;
 #[path = "kubernetes_store/preflight.rs"]
 mod preflight;
 #[path = "kubernetes_store/read.rs"]
 mod read;
 #[path = "kubernetes_store/rights.rs"]
 mod rights;
+#[path = "kubernetes_store/settings.rs"]
+mod settings;
 #[path = "kubernetes_store/shapes.rs"]
 mod shapes;
 #[path = "kubernetes_store/support.rs"]

@@ -3,7 +3,7 @@
 use reqwest::{Certificate, Identity};
 use serde_json::Value;
 
-use crate::double::{Double, MASTERS};
+use crate::double::{ClientCertificate, Double, MASTERS};
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -59,7 +59,11 @@ impl Client {
 
     /// A user with a client certificate.
     pub fn certificate(double: &Double, user: &str, groups: &[&str]) -> Self {
-        let client = double.certificate(user, groups);
+        Self::of_certificate(double, &double.certificate(user, groups))
+    }
+
+    /// Somebody who shows this certificate.
+    pub fn of_certificate(double: &Double, client: &ClientCertificate) -> Self {
         let pem = format!("{}\n{}", client.certificate, client.key);
         let identity = Identity::from_pem(pem.as_bytes()).unwrap();
         Self::new(double, builder(double).identity(identity))

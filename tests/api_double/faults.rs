@@ -118,6 +118,44 @@ async fn a_cut_leaves_the_object_or_changes_it() {
 }
 
 #[tokio::test]
+async fn an_answer_can_end_in_the_middle() {
+    let double = mk_double(1);
+    let client = Client::admin(&double);
+    double.fault(When::any().nth(1), Fault::CutInside);
+    let path = format!("{HEPS}/h-0");
+    let lost = client.try_send("GET", &path, &[], String::new()).await;
+    assert!(lost.is_err());
+    assert_eq!(double.requests()[0].status, Some(200));
+    assert_eq!(client.get(&path).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_web_page_can_take_the_place_of_an_answer() {
+    let double = mk_double(1);
+    let client = Client::admin(&double);
+    double.fault(When::method("PATCH"), Fault::WebPage(403));
+    let path = format!("{HEPS}/h-0");
+    let patch = json!({"spec": {"interfaceName": "eth7"}});
+    let answer = client.merge(&path, &patch).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(answer.header("content-type"), ["text/html"]);
+    assert!(answer.text.starts_with("<!DOCTYPE html>"));
+    assert_ne!(
+        client.get(&path).await.json()["spec"]["interfaceName"],
+        "eth7"
+    );
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_expired_opens_nothing() {
+    let double = mk_double(1);
+    let old = double.expired_certificate("admin", &[crate::double::MASTERS]);
+    let client = Client::of_certificate(&double, &old);
+    let refused = client.try_send("GET", HEPS, &[], String::new()).await;
+    assert!(refused.is_err() && double.requests().is_empty());
+}
+
+#[tokio::test]
 async fn slow_answers_are_slow() {
     let double = mk_double(1);
     let client = Client::admin(&double);

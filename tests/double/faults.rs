@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::kinds::Kind;
 use super::list::expired_token;
 use super::request::{Request, Route, route};
-use super::status::{Refusal, failure, flow_control, stale, too_many};
+use super::status::{Answer, Refusal, failure, flow_control, stale, too_many};
 use super::token::Continue;
 
 /// Which requests a fault meets. All conditions given must hold.
@@ -130,6 +130,10 @@ pub enum Fault {
     CutBefore,
     /// The request takes effect, the answer is lost with the connection.
     CutAfter,
+    /// The request takes effect, and the connection ends in the middle of the answer.
+    CutInside,
+    /// Something in between answers with this status and a web page that has a secret in it.
+    WebPage(u16),
     /// The answer comes so much later.
     Slow(Duration),
     /// The request has no effect, and no answer ever comes.
@@ -167,13 +171,23 @@ impl Fault {
                 None,
             ),
             Self::Unauthorized => unauthorized(),
+            Self::WebPage(status) => web_page(*status),
             Self::CutBefore
             | Self::CutAfter
+            | Self::CutInside
             | Self::Slow(_)
             | Self::StallBefore
             | Self::StallAfter => return None,
         })
     }
+}
+
+fn web_page(status: u16) -> Refusal {
+    let page = "<!DOCTYPE html>\n<html><head><title>Sign  in</title></head>\
+                <body><a href=\"?session=s3cr3t\">here</a></body></html>\n";
+    let mut answer = Answer::text(status, page);
+    answer.content_type = "text/html".into();
+    Box::new(answer.with("Location", "https://sso.example/?session=s3cr3t"))
 }
 
 fn gone(request: &Request) -> Refusal {

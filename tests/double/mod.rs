@@ -303,6 +303,11 @@ impl Double {
         self.shared.authority.client(user, groups)
     }
 
+    /// A client certificate that has expired.
+    pub fn expired_certificate(&self, user: &str, groups: &[&str]) -> ClientCertificate {
+        self.shared.authority.client_until(user, groups, 2021)
+    }
+
     /// Makes a bearer token known.
     pub fn token(&self, token: &str, user: &str, groups: &[&str]) {
         lock(&self.shared.tokens).insert(token.into(), Identity::new(user, groups));

@@ -165,12 +165,13 @@ async fn serve(
     };
     let faults = lock(&shared.script).strike(&request);
     let mut wait = *lock(&shared.latency);
-    let (mut lost, mut stalled) = (false, false);
+    let (mut lost, mut torn, mut stalled) = (false, false, false);
     let mut refusal = user.is_none().then(unauthorized);
     for fault in &faults {
         match fault {
             Fault::CutBefore => cut(connection).await,
             Fault::CutAfter => lost = true,
+            Fault::CutInside => torn = true,
             Fault::StallBefore => stall(shared).await,
             Fault::StallAfter => stalled = true,
             Fault::Slow(more) => wait += *more,
@@ -196,7 +197,20 @@ async fn serve(
     let (response, bytes) = respond(answer, head);
     flight.status = Some(response.status().as_u16());
     flight.bytes = bytes;
+    if torn {
+        return Ok(tear(response).await);
+    }
     Ok(response)
+}
+
+/// The first half of an answer, and an end that is none.
+async fn tear(response: Response<HttpBody>) -> Response<HttpBody> {
+    let (head, body) = response.into_parts();
+    let whole = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let half = whole.slice(..whole.len() / 2);
+    let end = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let parts = futures::stream::iter([Ok(half), Err(end)]);
+    Response::from_parts(head, HttpBody::from_stream(parts))
 }
 
 /// Ends the connection; the request that asked for it never goes on.

@@ -88,7 +88,13 @@ impl Authority {
 
     /// A client certificate: common name is the user, organizations are the groups.
     pub fn client(&self, user: &str, groups: &[&str]) -> ClientCertificate {
+        self.client_until(user, groups, 4096)
+    }
+
+    /// The same, good until a year.
+    pub fn client_until(&self, user: &str, groups: &[&str], year: i32) -> ClientCertificate {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
         params.distinguished_name.push(DnType::CommonName, user);
         for group in groups {
             params

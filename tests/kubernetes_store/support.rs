@@ -1,6 +1,7 @@
 //! Stores over doubles, and objects to put into them.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use calicoctl_protect::store::{Store, StoreError, Wanted, Write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::double::{Double, Shape};
+use crate::double::{ADMIN_TOKEN, Credentials, Double, Shape};
 
 /// Every shape with every way of storing that its releases have.
 pub const SERVERS: [(Shape, &str); 9] = [
@@ -54,6 +55,29 @@ pub fn config(kubeconfig: impl AsRef<Path>) -> KubernetesConfig {
         kubeconfig: Kubeconfig::Files(vec![kubeconfig.as_ref().to_owned()]),
         ..KubernetesConfig::default()
     }
+}
+
+pub async fn try_read(config: KubernetesConfig) -> Result<usize, StoreError> {
+    let mut store = KubernetesStore::new(config, limits());
+    let snapshot = store.read(&kinds_wanted(&[Kind::HostEndpoint])).await?;
+    Ok(snapshot.of(Kind::HostEndpoint).count())
+}
+
+pub fn mk_double() -> (Double, TempDir) {
+    let double = Double::builder(Shape::NativeV3).start();
+    double.load([mk_hep("h", &[]).into_value()]);
+    (double, tempfile::tempdir().unwrap())
+}
+
+/// A kubeconfig of a token, changed by `change`.
+pub fn mk_kubeconfig(double: &Double, dir: &TempDir, change: impl FnOnce(&mut Value)) -> PathBuf {
+    let token = Credentials::Token(ADMIN_TOKEN.into());
+    let path = double.kubeconfig_with(dir.path(), &token);
+    let text = fs::read_to_string(&path).unwrap();
+    let mut value: Value = serde_yaml::from_str(&text).unwrap();
+    change(&mut value);
+    fs::write(&path, value.to_string()).unwrap();
+    path
 }
 
 pub fn mk_bench(shape: Shape, version: &str) -> Bench {

@@ -78,10 +78,13 @@ async fn a_server_that_stays_busy_is_given_up_with_its_words() {
         "{}",
         words(&error)
     );
+    assert_eq!(error.detail, ["asked 4 times"]);
     let (done, result) = bench
         .write(&[set_label(&snapshot, &hep_id("h"), "x", "1")])
         .await;
-    assert!(done.is_empty() && result.unwrap_err().message.contains("is too busy"));
+    let error = result.unwrap_err();
+    assert!(done.is_empty() && error.message.contains("is too busy"));
+    assert_eq!(error.detail, ["asked 8 times"]);
 }
 
 #[tokio::test]
@@ -120,6 +123,8 @@ async fn a_write_whose_answer_is_lost_takes_effect_once() {
     for fault in [
         Fault::CutBefore,
         Fault::CutAfter,
+        Fault::CutInside,
+        Fault::WebPage(200),
         slow,
         Fault::Internal,
         Fault::Unavailable,
@@ -229,6 +234,43 @@ async fn connections_that_break_while_reading_are_made_anew() {
         .double
         .fault(When::path("/hostendpoints").times(2), Fault::CutBefore);
     assert_eq!(bench.read(&[Kind::HostEndpoint]).await.len(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_in_the_middle_is_asked_for_again() {
+    let mut bench = native();
+    bench.load((0..50).map(|n| mk_hep(&format!("h{n}"), &[])));
+    let torn = When::path("/hostendpoints");
+    bench.double.fault(torn.clone().times(2), Fault::CutInside);
+    assert_eq!(bench.read(&[Kind::HostEndpoint]).await.len(), 51);
+    bench.double.clear_faults();
+    bench.double.fault(torn, Fault::CutInside);
+    let error = bench.store.read(&kinds_wanted(&[Kind::HostEndpoint])).await;
+    let words = words(&error.unwrap_err());
+    assert!(words.contains("was lost: "), "{words}");
+    assert!(
+        words.contains("a proxy or load balancer on the way"),
+        "{words}"
+    );
+    assert!(!words.contains("docs.rs"), "{words}");
+}
+
+#[tokio::test]
+async fn a_rehearsal_that_a_web_page_answers_is_not_taken_for_done() {
+    let mut bench = native();
+    bench.load([mk_hep("h", &[("a", "1")])]);
+    let snapshot = bench.read(&[Kind::HostEndpoint]).await;
+    let label = [set_label(&snapshot, &hep_id("h"), "x", "1")];
+    let patch = When::method("PATCH");
+    bench.double.fault(patch, Fault::WebPage(200));
+    let error = bench.store.preflight(&label).await.unwrap_err();
+    let said = words(&error);
+    assert!(
+        said.contains("answered 200 to the change of HostEndpoint/h with a web page"),
+        "{said}"
+    );
+    let (done, result) = bench.write(&label).await;
+    assert!(done.is_empty() && result.is_err());
 }
 
 #[tokio::test]

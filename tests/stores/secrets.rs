@@ -88,6 +88,22 @@ async fn tokens_and_keys_of_a_kubeconfig() {
 }
 
 #[tokio::test]
+async fn passwords_of_proxies_and_what_web_pages_hold() {
+    let place = native().await;
+    for status in [200, 302, 403, 503] {
+        place.double().fault(When::any(), Fault::WebPage(status));
+        none_of(&["s3cr3t"], |line| place.run(line));
+        place.double().clear_faults();
+    }
+    let free = super::etcd_server::free_port();
+    set_up(&place, |config| {
+        let proxy = format!("http://me:s3cr3t@127.0.0.1:{free}");
+        config["clusters"][0]["cluster"]["proxy-url"] = json!(proxy);
+    });
+    none_of(&["s3cr3t"], |line| place.run(line));
+}
+
+#[tokio::test]
 async fn what_calicoctls_configuration_and_environment_hold() {
     let place = native().await;
     let ca = place.dir().join("ca.crt");

@@ -71,6 +71,11 @@ async fn certificates_and_credentials_that_do_not_hold() {
             exec("/bin/sh"),
             "credential plugin `/bin/sh` failed (exit status: 3)",
         ),
+        (
+            json!({"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/bin/sh",
+                "interactiveMode": "Always"}}),
+            "credential plugin `/bin/sh` wants to ask, but there is no terminal",
+        ),
     ] {
         std::fs::write(place.kubeconfig(), &good).unwrap();
         set_up(&place, user(credentials));

@@ -293,6 +293,11 @@ impl Identity {
         }
     }
 
+    /// Whether Calico itself says that nothing may be written now.
+    pub fn is_locked(&self) -> bool {
+        self.found && !self.ready
+    }
+
     /// Whether this cluster may be written to.
     pub fn check_writable(&self, cluster: &Cluster) -> Result<(), StoreError> {
         if let Some(why) = &cluster.frozen {
@@ -356,6 +361,12 @@ async fn json<T: for<'a> Deserialize<'a>>(
     let answer = transport.get(path).await?;
     let server = transport.server();
     match answer.status {
+        _ if trouble::is_web_page(&answer) => Err(failed(format!(
+            "`{server}` answered {} to `{path}` with {}",
+            answer.status,
+            trouble::Status::of(&answer).message
+        ))
+        .hint(trouble::WEB_PAGE)),
         200 => serde_json::from_slice(&answer.body).map_err(|_| {
             failed(format!("`{server}` is no Kubernetes API server: `{path}` is not what it should be"))
                 .hint("check `server` of the kubeconfig")

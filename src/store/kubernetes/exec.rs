@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a plugin may take that asks a person.
 const PATIENCE_WITH_PEOPLE: Duration = Duration::from_secs(600);
 
+const BY_HAND: &str = "run it by hand, as `users[].user.exec` of the kubeconfig has it: it should print JSON with the credential in `status`";
+
 #[derive(Deserialize)]
 struct Answer {
     status: Option<Status>,
@@ -49,9 +51,10 @@ pub(super) async fn run(auth: &mut AuthInfo) -> Result<(), StoreError> {
     };
     let name = exec.command.clone().unwrap_or_default();
     if name.is_empty() {
-        return Err(failed(
-            "the kubeconfig's credential plugin has no `command`",
-        ));
+        return Err(
+            failed("the kubeconfig's credential plugin has no `command`")
+                .hint("look at `users[].user.exec` of the kubeconfig"),
+        );
     }
     let output = output_of(&exec, &name).await?;
     // What does not parse is not quoted: it may be a credential that is only formatted badly.
@@ -59,11 +62,13 @@ pub(super) async fn run(auth: &mut AuthInfo) -> Result<(), StoreError> {
         failed(format!(
             "credential plugin `{name}` did not print an `ExecCredential`"
         ))
+        .hint(BY_HAND)
     })?;
     let status = answer.status.ok_or_else(|| {
         failed(format!(
             "credential plugin `{name}` printed no credential (`status` is missing)"
         ))
+        .hint(BY_HAND)
     })?;
     if let (Some(certificate), Some(key)) = (status.client_certificate_data, status.client_key_data)
     {
@@ -76,7 +81,8 @@ pub(super) async fn run(auth: &mut AuthInfo) -> Result<(), StoreError> {
     if auth.token.is_none() && auth.client_certificate_data.is_none() {
         return Err(failed(format!(
             "credential plugin `{name}` gave neither a token nor a certificate"
-        )));
+        ))
+        .hint(BY_HAND));
     }
     Ok(())
 }
@@ -126,6 +132,7 @@ async fn output_of(exec: &ExecConfig, name: &str) -> Result<Vec<u8>, StoreError>
         failed(format!(
             "credential plugin `{name}` did not end within {seconds} s"
         ))
+        .hint("it may wait for somebody to log in: run it by hand first")
     })?;
     let output = output.map_err(|error| {
         let error = failed(format!("credential plugin `{name}` cannot be run: {error}"));

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use kube::Config;
-use kube::config::{KubeConfigOptions, KubeconfigError, LoadDataError};
+use kube::config::{AuthInfo, KubeConfigOptions, KubeconfigError, LoadDataError};
+use secrecy::ExposeSecret;
 
 use super::oidc::Origin;
 use crate::store::config::{Kubeconfig, KubernetesConfig};
@@ -16,6 +17,8 @@ pub(super) struct Target {
     /// `proxy-url` of the kubeconfig. The library's own idea of the proxy is not used: it looks
     /// for the proxy's address in `NO_PROXY` instead of the server's.
     pub proxy: Option<String>,
+    /// The same without user and password.
+    pub shown_proxy: Option<String>,
     /// The server as people know it, without credentials.
     pub server: String,
     /// Where the user is from; `None` where that is no file.
@@ -40,6 +43,15 @@ pub(super) async fn resolve(settings: &KubernetesConfig) -> Result<Target, Store
     override_with(&mut target.config, settings)?;
     target.config.cluster_url = url(&target.config.cluster_url.to_string())?;
     target.server = shown(&target.config.cluster_url);
+    target.shown_proxy = target.proxy.as_deref().map(shown_proxy).transpose()?;
+    let roots = target.config.root_cert.as_ref();
+    if roots.is_some_and(|roots| roots.is_empty() || roots.iter().all(Vec::is_empty)) {
+        return Err(
+            wrong("the kubeconfig's certificate authority holds no certificate").hint(
+                "`certificate-authority` names a PEM file, `certificate-authority-data` is one in base64",
+            ),
+        );
+    }
     Ok(target)
 }
 
@@ -152,6 +164,7 @@ async fn of_kubeconfig(
     Ok(Target {
         config,
         proxy,
+        shown_proxy: None,
         server: String::new(),
         origin,
     })
@@ -190,6 +203,7 @@ fn without_kubeconfig(settings: &KubernetesConfig) -> Result<Target, StoreError>
     Ok(Target {
         config,
         proxy: None,
+        shown_proxy: None,
         server: String::new(),
         origin: None,
     })
@@ -255,6 +269,57 @@ fn shown(url: &http::Uri) -> String {
     let host = authority.rsplit('@').next().unwrap_or_default();
     let path = url.path().trim_end_matches('/');
     format!("{scheme}://{host}{path}")
+}
+
+/// The proxy without user and password.
+fn shown_proxy(text: &str) -> Result<String, StoreError> {
+    // What is no URL would be passed over without a word, and the proxy with it.
+    let known = |url: &http::Uri| {
+        let scheme = url.scheme_str();
+        scheme.is_some_and(|s| matches!(s, "http" | "https" | "socks5" | "socks5h"))
+            && url.host().is_some()
+    };
+    let url = text.parse::<http::Uri>().ok().filter(known);
+    url.as_ref().map(shown).ok_or_else(no_proxy)
+}
+
+pub(super) fn no_proxy() -> StoreError {
+    wrong("`proxy-url` of the kubeconfig is no URL of a proxy")
+        .hint("it begins with `http://`, `https://` or `socks5://`")
+}
+
+/// Puts the token of a token file in its place, without the blanks around it, as kubectl does. Where
+/// it cannot be read a token beside it is good enough.
+pub(super) fn read_token(auth: &mut AuthInfo) -> Result<(), StoreError> {
+    let Some(path) = auth.token_file.take() else {
+        return Ok(());
+    };
+    let why = match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => {
+            auth.token = Some(text.trim().to_owned().into());
+            return Ok(());
+        }
+        _ if auth.token.is_some() => return Ok(()),
+        Ok(_) => "is empty".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    let error = StoreError::new(StoreErrorKind::Failed, format!("token file `{path}` {why}"));
+    Err(error.hint("log in again, or look at `tokenFile` of the kubeconfig's user"))
+}
+
+/// Refuses a token that no header can hold: the library would panic.
+pub(super) fn check_token(auth: &AuthInfo) -> Result<(), StoreError> {
+    let token = auth.token.as_ref().map(ExposeSecret::expose_secret);
+    match token.map(http::HeaderValue::from_str) {
+        Some(Err(_)) => {
+            let error = StoreError::new(
+                StoreErrorKind::Failed,
+                "the token holds characters that no token has",
+            );
+            Err(error.hint("it must be one line: look at `token` of the kubeconfig's user, its `tokenFile`, or what its plugin prints"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The library's errors in our words; `place` is what was being read. A parser's message quotes

@@ -166,6 +166,11 @@ impl Store for KubernetesStore {
         let mut warnings = open.cluster.warnings.clone();
         if let Some(frozen) = &open.cluster.frozen {
             warnings.push(format!("nothing may be written now: {frozen}"));
+        } else if reading.identity.is_locked() {
+            warnings.push(
+                "the datastore is locked (`datastoreReady` is false): writes will be refused"
+                    .into(),
+            );
         }
         warnings.extend(reading.warnings);
         let read: BTreeSet<Kind> = reading.revisions.keys().copied().collect();

@@ -97,7 +97,7 @@ async fn allowed(desk: Desk<'_>, right: &Right, name: Option<&str>) -> Result<bo
             "name": name,
         }},
     });
-    let request = Request::post(REVIEWS, review.to_string().into_bytes());
+    let request = Request::post(REVIEWS, review.to_string());
     let answer = desk.transport.ask(&request).await?;
     if !answer.is_success() {
         // Who may not even ask finds out from the dry run.

@@ -92,7 +92,7 @@ impl Desk<'_> {
         let path = resource.object(namespace, &name);
         let url = format!("{}?{}", resource.collection(namespace), self.query());
         Ok(Prepared {
-            request: Request::post(url, value.to_string().into_bytes()),
+            request: Request::post(url, value.to_string()),
             id: id.clone(),
             path,
             resource,
@@ -152,7 +152,7 @@ impl Desk<'_> {
         };
         let checks = json!({"metadata": {"resourceVersion": revision}});
         merge(&mut patch, checks);
-        let bytes = patch.to_string().into_bytes();
+        let bytes = patch.to_string().into();
         Ok(Prepared {
             request: Request {
                 method: http::Method::PATCH,
@@ -220,7 +220,7 @@ impl Desk<'_> {
             request: Request {
                 method: http::Method::DELETE,
                 path: place.path.clone(),
-                body: Some(("application/json", options.to_string().into_bytes())),
+                body: Some(("application/json", options.to_string().into())),
             },
             id: id.clone(),
             resource,
@@ -344,11 +344,12 @@ fn current(place: &Place, revision: Option<&str>) -> String {
     }
 }
 
-/// The place of an object after a write.
+/// The place of an object after a write that was answered with `body`; `None` where that is no
+/// object.
 pub(super) fn place_after(
     prepared: &Prepared,
     before: Option<&Place>,
-    body: Vec<u8>,
+    body: &[u8],
 ) -> Option<Place> {
     #[derive(serde::Deserialize)]
     struct Head {
@@ -360,17 +361,15 @@ pub(super) fn place_after(
         uid: String,
         resource_version: String,
     }
-    if matches!(prepared.effect, Effect::Gone { .. }) {
-        return None;
-    }
-    let head: Head = serde_json::from_slice(&body).ok()?;
+    let head: Head = serde_json::from_slice(body).ok()?;
     Some(Place {
         path: prepared.path.clone(),
         uid: head.metadata.uid,
         read: before.map(|place| place.read.clone()).unwrap_or_default(),
         latest: head.metadata.resource_version,
         base: if prepared.id.kind.is_calico() {
-            Base::Text(body)
+            // A copy: the answer itself is a slice of what was received with it.
+            Base::Text(body.into())
         } else {
             Base::Unkept
         },

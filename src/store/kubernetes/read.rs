@@ -58,7 +58,7 @@ pub(super) enum Base {
     /// As it was read.
     Value(Box<Value>),
     /// As the server answered to a write; most are never looked at again.
-    Text(Vec<u8>),
+    Text(Box<[u8]>),
 }
 
 impl Base {
@@ -268,11 +268,15 @@ impl Reader<'_> {
         let resource = &listed.resource;
         let server = self.transport.server();
         match answer.status {
+            _ if trouble::is_web_page(answer) => {
+                Err(trouble::of_answer(server, answer, "list", resource).into())
+            }
             200 => {
                 let page = serde_json::from_slice(&answer.body).map_err(|error| {
                     failed(format!(
                         "`{server}` sent a list of {resource} that does not parse: {error}"
                     ))
+                    .hint("does a proxy on the way change answers? `kubectl get --raw` shows what comes")
                 })?;
                 Ok(Some(page))
             }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use kube::client::{Body, ConfigExt};
 use kube::{Client, Config};
@@ -31,7 +32,7 @@ pub(super) struct Request {
     /// Path and query.
     pub path: String,
     /// Content type and body.
-    pub body: Option<(&'static str, Vec<u8>)>,
+    pub body: Option<(&'static str, Bytes)>,
 }
 
 impl Request {
@@ -43,11 +44,11 @@ impl Request {
         }
     }
 
-    pub fn post(path: impl Into<String>, body: Vec<u8>) -> Self {
+    pub fn post(path: impl Into<String>, body: impl Into<Bytes>) -> Self {
         Self {
             method: http::Method::POST,
             path: path.into(),
-            body: Some(("application/json", body)),
+            body: Some(("application/json", body.into())),
         }
     }
 }
@@ -58,7 +59,9 @@ pub(super) struct Answer {
     pub status: u16,
     /// After how long it wants to be asked again.
     pub retry_after: Option<Duration>,
-    pub body: Vec<u8>,
+    pub body: Bytes,
+    /// How often it was asked until this answer came.
+    pub tries: u32,
 }
 
 impl Answer {
@@ -145,7 +148,7 @@ impl Transport {
         let reached = self.reached.load(Ordering::Relaxed);
         let context = trouble::Context {
             server: &self.target.server,
-            proxied: self.target.proxy.is_some(),
+            proxy: self.target.shown_proxy.as_deref(),
             reached,
         };
         let sent = tokio::time::timeout(self.limits.answer, self.exchange(request)).await;
@@ -184,7 +187,8 @@ impl Transport {
         Ok(Answer {
             status: head.status.as_u16(),
             retry_after: seconds.map(Duration::from_secs),
-            body: body.collect_bytes().await?.into(),
+            body: body.collect_bytes().await?,
+            tries: 1,
         })
     }
 
@@ -199,7 +203,10 @@ impl Transport {
                     tracing::info!(status = answer.status, path = request.path, "trying again");
                     self.limits.pause(tried, answer.retry_after)
                 }
-                Ok(answer) => return Ok(answer),
+                Ok(mut answer) => {
+                    answer.tries = tried;
+                    return Ok(answer);
+                }
                 Err(trouble) if trouble.is_passing() && !last => {
                     tracing::info!(error = %trouble.error, path = request.path, "trying again");
                     self.limits.pause(tried, None)
@@ -227,9 +234,11 @@ async fn connect(
     if let Some(login) = login {
         oidc::put(&mut config.auth_info, login.token(refused).await?);
     }
+    kubeconfig::read_token(&mut config.auth_info)?;
     if exec::is_used(&config.auth_info) {
         exec::run(&mut config.auth_info).await?;
     }
+    kubeconfig::check_token(&config.auth_info)?;
     let mut http = reqwest::Client::builder()
         .tls_backend_preconfigured(tls(&config)?)
         .connect_timeout(limits.connect)
@@ -243,8 +252,7 @@ async fn connect(
         .http2_keep_alive_timeout(limits.connect)
         .gzip(!config.disable_compression);
     if let Some(proxy) = &target.proxy {
-        let proxy = reqwest::Proxy::all(proxy)
-            .map_err(|_| wrong("`proxy-url` of the kubeconfig is no URL of a proxy"))?;
+        let proxy = reqwest::Proxy::all(proxy).map_err(|_| kubeconfig::no_proxy())?;
         http = http.proxy(proxy);
     }
     if let Some(name) = config.tls_server_name.take() {

@@ -24,7 +24,8 @@ pub(super) struct Trouble {
 /// What the words depend on.
 pub(super) struct Context<'c> {
     pub server: &'c str,
-    pub proxied: bool,
+    /// The proxy in between, for people.
+    pub proxy: Option<&'c str>,
     /// Whether the server answered before.
     pub reached: bool,
 }
@@ -69,21 +70,49 @@ impl Trouble {
         }
         let connecting =
             find::<reqwest::Error>(error.as_ref()).is_some_and(reqwest::Error::is_connect);
+        let cut = find::<std::io::Error>(error.as_ref())
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::UnexpectedEof);
         let chain = reasons(error.as_ref());
-        if !connecting {
+        // From TLS 1.3 on a server tells only after the handshake what it thinks of the client, and
+        // the error has lost its type by then.
+        if chain.contains("received fatal alert") {
             return Self {
-                error: failed(format!("the connection to `{server}` was lost: {chain}")),
+                error: failed(format!("no TLS with `{server}`: {chain}")).hint(THIS_SIDE),
+                may_have_arrived: true,
+                passing: context.reached,
+            };
+        }
+        if !connecting {
+            let why = match cut {
+                true => "it was closed before the answer was complete".to_owned(),
+                false => chain,
+            };
+            return Self {
+                error: failed(format!("the connection to `{server}` was lost: {why}")).hint(
+                    "did the server restart, or does a proxy or load balancer on the way end connections? try again",
+                ),
                 may_have_arrived: true,
                 passing: true,
             };
         }
         // Connections to a proxy fail in their own words; reqwest gives them no type.
-        let tunnel = chain.contains("tunnel") || chain.contains("proxy");
-        let error = failed(format!("no connection to `{server}`: {chain}"));
-        let error = if tunnel || context.proxied {
+        let tunnel = ["tunnel", "proxy", "SOCKS"]
+            .iter()
+            .any(|word| chain.contains(word));
+        let error = match context.proxy {
+            Some(proxy) => failed(format!(
+                "no connection to `{server}` through the proxy `{proxy}`: {chain}"
+            )),
+            None => failed(format!("no connection to `{server}`: {chain}")),
+        };
+        let error = if chain.contains("authorization required") {
+            error.hint("the proxy wants a user and a password: `proxy-url: http://USER:PASSWORD@HOST:PORT` in the kubeconfig, or `HTTPS_PROXY`")
+        } else if tunnel || context.proxy.is_some() {
             error.hint("the proxy did not let it through: check `proxy-url` of the kubeconfig, `HTTPS_PROXY` and `NO_PROXY`")
         } else if chain.contains("DNS") || chain.contains("dns") {
             error.hint("check the server's name in the kubeconfig, and this machine's DNS")
+        } else if cut {
+            error.hint(NO_TLS)
         } else {
             error.hint("is the server running, and can this machine reach it?")
         };
@@ -95,15 +124,16 @@ impl Trouble {
     }
 }
 
+const THIS_SIDE: &str = "the server refuses this side of TLS: is the client certificate one that it knows, and has it not expired?";
+const NO_TLS: &str = "does the URL begin with `https://` where the server speaks HTTP?";
+
 fn of_tls(server: &str, error: &rustls::Error) -> StoreError {
     use rustls::CertificateError as C;
     let rustls::Error::InvalidCertificate(why) = error else {
         let shown = failed(format!("no TLS with `{server}`: {error}"));
         return match error {
-            rustls::Error::AlertReceived(_) => shown.hint(
-                "the server refuses this side of TLS: is the client certificate one that it knows, and has it not expired?",
-            ),
-            _ => shown.hint("does the URL begin with `https://` where the server speaks HTTP?"),
+            rustls::Error::AlertReceived(_) => shown.hint(THIS_SIDE),
+            _ => shown.hint(NO_TLS),
         };
     };
     let certificate = |what: String| failed(format!("the certificate of `{server}` {what}"));
@@ -120,18 +150,10 @@ fn of_tls(server: &str, error: &rustls::Error) -> StoreError {
     }
 }
 
-fn of_credentials(error: &kube::client::AuthError) -> StoreError {
-    use kube::client::AuthError as E;
-    match error {
-        E::ReadTokenFile(error, path) => failed(format!(
-            "token file `{}` cannot be read: {error}",
-            path.display()
-        )),
-        E::InvalidBearerToken(_) => failed("the token holds characters that no token has"),
-        // Other messages may hold the output of a program, which is the credential.
-        _ => failed("the kubeconfig's credentials cannot be used")
-            .hint("does `kubectl get nodes` work with them?"),
-    }
+/// Messages may hold the output of a program, which is the credential: none is shown.
+fn of_credentials(_: &kube::client::AuthError) -> StoreError {
+    failed("the kubeconfig's credentials cannot be used")
+        .hint("does `kubectl get nodes` work with them?")
 }
 
 /// An error of kube's before there is a connection.
@@ -142,7 +164,8 @@ pub(super) fn of_setup(error: &kube::Error) -> StoreError {
         kube::Error::RustlsTls(error) => failed(format!(
             "the certificates of the kubeconfig cannot be used: {}",
             chain(error)
-        )),
+        ))
+        .hint("client certificate and key must be PEM and belong together; the certificate of X.509 version 3, the key without a passphrase"),
         other => failed(format!("the kubeconfig cannot be used: {}", chain(other))),
     }
 }
@@ -163,8 +186,33 @@ impl Status {
             .filter(|status: &Self| !status.message.is_empty())
             .unwrap_or_else(|| Self {
                 reason: String::new(),
-                message: one_line(&String::from_utf8_lossy(&answer.body)),
+                message: in_words(answer),
             })
+    }
+}
+
+/// What to do about a web page in the place of an API server's answer.
+pub(super) const WEB_PAGE: &str = "a proxy or login page seems to be in between: check `server` and `proxy-url` of the kubeconfig, `HTTPS_PROXY` and `NO_PROXY`";
+
+/// Whether something else than an API server has answered: a proxy, or the login page of a network.
+pub(super) fn is_web_page(answer: &Answer) -> bool {
+    let is_redirect = (300..400).contains(&answer.status) && answer.status != 304;
+    is_redirect || answer.body.trim_ascii_start().starts_with(b"<")
+}
+
+/// An answer that is no `Status`. Of a web page only the title is told: there may be anything in it,
+/// also what identifies a session.
+fn in_words(answer: &Answer) -> String {
+    let text = String::from_utf8_lossy(&answer.body);
+    if !is_web_page(answer) {
+        return one_line(&text);
+    }
+    let title = text.split_once("<title>");
+    let title = title.and_then(|(_, rest)| rest.split_once("</title>"));
+    match title.map(|(title, _)| one_line(title)) {
+        Some(title) if !title.is_empty() => format!("a web page (`{title}`)"),
+        _ if answer.body.is_empty() => "a redirection".to_owned(),
+        _ => "a web page".to_owned(),
     }
 }
 
@@ -176,6 +224,17 @@ pub(super) fn of_answer(
     resource: &Resource,
 ) -> StoreError {
     let said = one_line(&Status::of(answer).message);
+    if is_web_page(answer) {
+        return failed(format!(
+            "`{server}` did not {verb} {resource} but answered {} with {said}",
+            answer.status
+        ))
+        .hint(WEB_PAGE);
+    }
+    let tried = |error: StoreError| match answer.tries {
+        ..=1 => error,
+        tries => error.detail(format!("asked {tries} times")),
+    };
     match answer.status {
         401 => failed(format!("`{server}` does not accept the credentials")).hint(
             "the token or certificate may have expired: log in again; `kubectl auth whoami` shows who you are",
@@ -186,8 +245,8 @@ pub(super) fn of_answer(
             )
         }
         403 => forbidden(verb, resource, None).detail(format!("the server says: {said}")),
-        429 => failed(format!("`{server}` is too busy: {said}")).hint("try again later"),
-        502..=504 => failed(format!("`{server}` is not available to {verb} {resource}: {said}"))
+        429 => tried(failed(format!("`{server}` is too busy: {said}")).hint("try again later")),
+        502..=504 => tried(failed(format!("`{server}` is not available to {verb} {resource}: {said}")))
             .hint(if resource.group == "projectcalico.org" {
                 "is calico-apiserver, or Calico's admission webhook, running?"
             } else {
@@ -278,7 +337,9 @@ fn reasons(error: &(dyn Error + 'static)) -> String {
         next = error.source();
     }
     all.retain(|words| {
-        !words.starts_with("error sending request") && !words.starts_with("ServiceError")
+        !words.starts_with("error sending request")
+            && !words.starts_with("ServiceError")
+            && words != "client error (Connect)"
     });
     let from = all.len().saturating_sub(2);
     all.split_off(from).join(": ")

@@ -54,7 +54,8 @@ pub(super) struct Done {
 
 /// How one attempt ended.
 enum End {
-    Done(Box<Prepared>, Vec<u8>),
+    /// With the place that the object has now; none where it is gone, or nothing was written.
+    Done(ObjectId, Option<Place>),
     Failed(StoreError),
     Throttled(Option<Duration>, StoreError),
 }
@@ -62,7 +63,7 @@ enum End {
 /// How the object looks after a request of which nothing was heard.
 enum Look {
     /// The request took effect; the object as it is, empty when it is gone.
-    Done(Vec<u8>),
+    Done(Option<Place>),
     /// It did not.
     NotDone,
     /// Somebody else changed the object.
@@ -107,10 +108,9 @@ pub(super) async fn run(
             continue;
         };
         match end {
-            End::Done(prepared, body) => {
+            End::Done(id, place) => {
                 window.grow();
-                let place = place_after(&prepared, desk.places.get(&prepared.id), body);
-                result.written.push((prepared.id, place));
+                result.written.push((id, place));
                 done(job.index);
             }
             End::Failed(error) => {
@@ -122,7 +122,8 @@ pub(super) async fn run(
                 window.shrink(Instant::now(), limits.pause(job.throttled, asked));
                 // The window gets smaller each time: who is still refused is not the one at fault.
                 if job.throttled >= limits.tries * 2 {
-                    result.error.get_or_insert(error);
+                    let tries = format!("asked {} times", job.throttled);
+                    result.error.get_or_insert(error.detail(tries));
                 } else {
                     waiting.push_front(job);
                 }
@@ -145,12 +146,13 @@ async fn attempt<'w>(desk: Desk<'_>, mut job: Job<'w>) -> (Job<'w>, End) {
     let words = |answer: &Answer| refusal(server, &prepared, answer);
     loop {
         let (error, may_be_done, asked) = match desk.transport.send(&prepared.request).await {
-            Ok(answer) if answer.is_success() => {
-                return (job, End::Done(prepared, answer.body));
-            }
+            Ok(answer) if answer.is_success() => match outcome(desk, &prepared, &answer) {
+                Some(place) => return (job, End::Done(prepared.id, place)),
+                None => (no_object(server, &prepared, &answer), true, None),
+            },
             // The verdict of a webhook that cannot do without side effects comes with the write.
             Ok(answer) if desk.dry_run && refuses_to_rehearse(&answer) => {
-                return (job, End::Done(prepared, Vec::new()));
+                return (job, End::Done(prepared.id, None));
             }
             Ok(answer) if answer.status == 429 => {
                 let end = End::Throttled(answer.retry_after, words(&answer));
@@ -187,6 +189,30 @@ async fn attempt<'w>(desk: Desk<'_>, mut job: Job<'w>) -> (Job<'w>, End) {
     }
 }
 
+/// What a success makes of the object: its place, none where it is gone or nothing was written.
+/// `None` where the answer is not one that an API server gives.
+fn outcome(desk: Desk<'_>, prepared: &Prepared, answer: &Answer) -> Option<Option<Place>> {
+    if desk.dry_run || matches!(prepared.effect, Effect::Gone { .. }) {
+        return (!trouble::is_web_page(answer)).then_some(None);
+    }
+    let before = desk.places.get(&prepared.id);
+    place_after(prepared, before, &answer.body).map(Some)
+}
+
+/// Says that the answer to a write tells nothing.
+fn no_object(server: &str, prepared: &Prepared, answer: &Answer) -> StoreError {
+    let what = if trouble::is_web_page(answer) {
+        Status::of(answer).message
+    } else {
+        "something that is no object".to_owned()
+    };
+    failed(format!(
+        "`{server}` answered {} to the change of {} with {what}",
+        answer.status, prepared.id
+    ))
+    .hint(trouble::WEB_PAGE)
+}
+
 fn refuses_to_rehearse(answer: &Answer) -> bool {
     answer.status == 400
         && Status::of(answer)
@@ -197,7 +223,7 @@ fn refuses_to_rehearse(answer: &Answer) -> bool {
 /// The end of a write after a look at the object; `error` is what made the look necessary.
 fn settle(look: Look, prepared: Box<Prepared>, error: StoreError) -> End {
     match look {
-        Look::Done(body) => End::Done(prepared, body),
+        Look::Done(place) => End::Done(prepared.id, place),
         Look::NotDone | Look::Changed(_) if error.kind == crate::store::StoreErrorKind::Conflict => {
             End::Failed(error)
         }
@@ -227,7 +253,7 @@ async fn look(desk: Desk<'_>, prepared: &Prepared) -> Look {
             Effect::Patched { .. } => {
                 Look::Changed(conflict(format!("{id} is not there any more")))
             }
-            Effect::Gone { .. } => Look::Done(Vec::new()),
+            Effect::Gone { .. } => Look::Done(None),
         };
     }
     let value: Value = match serde_json::from_slice(&answer.body) {
@@ -242,18 +268,22 @@ async fn look(desk: Desk<'_>, prepared: &Prepared) -> Look {
         let metadata = value.get("metadata").and_then(|m| m.get(field));
         metadata.and_then(Value::as_str).unwrap_or_default()
     };
+    let done = || {
+        let place = place_after(prepared, desk.places.get(id), &answer.body);
+        Look::Done(place)
+    };
     let changed = || Look::Changed(conflict(format!("{id} was changed by somebody else")));
     match &prepared.effect {
-        Effect::Made(wanted) if patch::covers(&value, wanted) => Look::Done(answer.body),
+        Effect::Made(wanted) if patch::covers(&value, wanted) => done(),
         Effect::Made(_) => changed(),
         Effect::Patched { revision, .. } if text("resourceVersion") == revision => {
             // A patch that changes nothing leaves the version as it is, and may be sent again.
             Look::NotDone
         }
-        Effect::Patched { patch, .. } if patch::covers(&value, patch) => Look::Done(answer.body),
+        Effect::Patched { patch, .. } if patch::covers(&value, patch) => done(),
         Effect::Patched { .. } => changed(),
-        Effect::Gone { uid, .. } if text("uid") != uid => Look::Done(Vec::new()),
-        Effect::Gone { .. } if !text("deletionTimestamp").is_empty() => Look::Done(Vec::new()),
+        Effect::Gone { uid, .. } if text("uid") != uid => Look::Done(None),
+        Effect::Gone { .. } if !text("deletionTimestamp").is_empty() => Look::Done(None),
         Effect::Gone { revision, .. } if text("resourceVersion") == revision => Look::NotDone,
         Effect::Gone { .. } => changed(),
     }
