@@ -229,8 +229,9 @@ fn diff_lists(path: &FieldPath, before: &[Value], after: &[Value], edits: &mut V
     }
     // Items are compared by their text with sorted keys; `similar` finds the common ones.
     let (b, a) = (fingerprints(before), fingerprints(after));
+    let [b, a] = [&b, &a].map(|texts| texts.iter().map(String::as_str).collect::<Vec<&str>>());
     let mut at = 0;
-    for op in similar::capture_diff_slices(similar::Algorithm::Myers, &b, &a) {
+    for op in similar::TextDiff::from_slices(&b, &a).ops() {
         let (old, new) = (op.old_range(), op.new_range());
         let paired = old.len().min(new.len());
         for (o, n) in old.clone().zip(new.clone()) {

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use similar::Algorithm;
+use similar::{Algorithm, TextDiff};
 
 use crate::calico::yaml::for_people;
 use crate::calico::{Object, ObjectId, Version};
@@ -67,8 +67,11 @@ pub fn of(prepared: &Prepared) -> Option<Keepsake> {
 fn hunks(from: &str, to: &str) -> Vec<Hunk> {
     let (from, to) = (lines(from), lines(to));
     // Lines that occur once, such as names, hold the rest in place: fast in large files, too.
-    let ops = similar::capture_diff_slices(Algorithm::Patience, &from, &to);
-    let changed = ops.iter().filter(|op| op.tag() != similar::DiffTag::Equal);
+    let diff = TextDiff::configure()
+        .algorithm(Algorithm::Patience)
+        .diff_slices(&from, &to);
+    let changed = diff.ops().iter();
+    let changed = changed.filter(|op| op.tag() != similar::DiffTag::Equal);
     changed
         .map(|op| Hunk {
             at: op.old_range().start,
