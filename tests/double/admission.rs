@@ -12,7 +12,8 @@ const TIER_LABEL: &str = "projectcalico.org/tier";
 /// Tiers that cannot be deleted in native mode.
 const BUILT_IN: &[&str] = &["default", "kube-admin", "kube-baseline"];
 
-fn is_tiered(kind: &Kind) -> bool {
+/// Whether objects of a kind are policies of a tier.
+pub fn is_tiered(kind: &Kind) -> bool {
     kind.group == "projectcalico.org"
         && matches!(
             kind.kind,

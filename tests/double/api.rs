@@ -88,6 +88,7 @@ impl Api {
         {
             return Err(not_found(&kind, name));
         }
+        self.check_tier(request, &kind, &target)?;
         match (request.method.as_str(), &target.name) {
             ("GET" | "HEAD", Some(name)) => {
                 let object = self.find(&kind, &target, name)?;
@@ -128,7 +129,8 @@ impl Api {
                 Some(1),
             ));
         }
-        let page = list::page(&self.store, kind, target, request)?;
+        let mut page = list::page(&self.store, kind, target, request)?;
+        self.only_tiers_in_sight(&mut page, request, kind, target)?;
         render::list(request, kind, &page)
     }
 

@@ -50,6 +50,7 @@ mod selector;
 mod server;
 mod status;
 mod store;
+mod tiered;
 mod tls;
 mod token;
 mod write;

@@ -335,6 +335,52 @@ async fn a_user_with_few_rights_can_read_what_those_rights_allow() {
 }
 
 #[tokio::test]
+async fn policies_that_the_server_keeps_out_of_its_lists_are_missed() {
+    let bench = mk_bench(Shape::AggregatedV3, "v3.30.7");
+    let few = bench.double.certificate("few", &[]);
+    let group = ["projectcalico.org"];
+    let see = |tier: &str| Grant::new("few", &["get"], &group, &["tiers"]).names(&[tier]);
+    bench
+        .double
+        .grant(Grant::new("few", &["list"], &group, &["*"]));
+    bench.double.grant(see("default"));
+    let of_tier = |name: &str, tier: &str| {
+        let mut policy = mk_policy(name);
+        policy.set_spec("tier", json!(tier));
+        policy
+    };
+    let tier = |name: &str| {
+        object(json!({"apiVersion": "projectcalico.org/v3", "kind": "Tier",
+            "metadata": {"name": name}, "spec": {"order": 100}}))
+    };
+    let policies = [of_tier("default.a", "default"), of_tier("guard.b", "guard")];
+    bench.load(["default", "guard"].map(tier).into_iter().chain(policies));
+    let dir = tempfile::tempdir().unwrap();
+    let credentials = crate::double::Credentials::Certificate(few);
+    let path = bench.double.kubeconfig_with(dir.path(), &credentials);
+    let mut store =
+        calicoctl_protect::store::kubernetes::KubernetesStore::new(config(path), limits());
+    let policies = kinds_wanted(&[Kind::Tier, Kind::GlobalNetworkPolicy]);
+    let error = store.read(&policies).await.unwrap_err();
+    assert_eq!(
+        error.message,
+        "you are not allowed to see the policies of tier `guard`"
+    );
+    assert!(
+        error
+            .hint
+            .unwrap()
+            .contains("resources: [\"tiers\"], verbs: [\"get\"]")
+    );
+    // Where no policy is read, nobody asks.
+    let endpoints = kinds_wanted(&[Kind::HostEndpoint]);
+    store.read(&endpoints).await.unwrap();
+    bench.double.grant(see("guard"));
+    let snapshot = store.read(&policies).await.unwrap();
+    assert_eq!(snapshot.of(Kind::GlobalNetworkPolicy).count(), 2);
+}
+
+#[tokio::test]
 async fn an_annotation_that_is_no_json_is_named_with_its_object() {
     let mut bench = mk_bench(Shape::LegacyV1, "v3.28.5");
     bench.double.load([json!({

@@ -53,30 +53,54 @@ struct Bench {
 }
 
 /// Releases that store in different ways.
-const SERVERS: [(Shape, &str); 2] = [(Shape::NativeV3, "v3.32.1"), (Shape::LegacyV1, "v3.30.7")];
+const SERVERS: [(Shape, &str); 3] = [
+    (Shape::NativeV3, "v3.32.1"),
+    (Shape::LegacyV1, "v3.30.7"),
+    (Shape::AggregatedV3, "v3.30.7"),
+];
+/// What Calico's own API server asks rights by tier for, beside those on the resource.
+const TIERED: [&str; 4] = [
+    "globalnetworkpolicies",
+    "networkpolicies",
+    "stagedglobalnetworkpolicies",
+    "stagednetworkpolicies",
+];
 
 #[test]
 fn the_check_role_is_enough_to_look_and_holds_no_right_too_many() {
-    prove_on_all(&["check.yaml"], &JOB[..3]);
+    prove_on_all(&["check"], &JOB[..3]);
 }
 
 #[test]
 fn both_roles_are_enough_for_the_whole_job_and_hold_no_right_too_many() {
-    prove_on_all(&["check.yaml", "operator.yaml"], JOB);
+    prove_on_all(&["check", "operator"], JOB);
 }
 
 /// What one release has no need of, another must have.
 fn prove_on_all(roles: &[&str], job: &[&str]) {
     let idle = SERVERS.map(|(shape, version)| prove(shape, version, roles, job));
-    let [first, second] = idle;
-    let nowhere: Vec<_> = first.intersection(&second).collect();
+    let [first, others @ ..] = idle;
+    let nowhere: Vec<_> = first
+        .iter()
+        .filter(|right| others.iter().all(|other| other.contains(right)))
+        .collect();
     assert!(nowhere.is_empty(), "nothing needs {nowhere:?}");
 }
 
 /// Does a job with the rights of roles, and tries each command without each right that it is the first
 /// to use: the answer must be another one. Returns the resources and verbs that nothing used.
 fn prove(shape: Shape, version: &str, roles: &[&str], job: &[&str]) -> BTreeSet<(String, String)> {
-    let rights: BTreeSet<Right> = roles.iter().flat_map(|file| rights(file, shape)).collect();
+    let mut all: Vec<String> = roles
+        .iter()
+        .map(|role| format!("calicoctl-protect-{role}"))
+        .collect();
+    if shape == Shape::AggregatedV3 {
+        let tiered = roles
+            .iter()
+            .map(|role| format!("calicoctl-protect-tiered-{role}"));
+        all.extend(tiered);
+    }
+    let rights: BTreeSet<Right> = all.iter().flat_map(|role| rights(role, shape)).collect();
     let scout = Bench::new(shape, version);
     let bench = Bench::new(shape, version);
     for right in &rights {
@@ -90,7 +114,9 @@ fn prove(shape: Shape, version: &str, roles: &[&str], job: &[&str]) -> BTreeSet<
         scout.double.reset_journal();
         let (code, said) = scout.run(ADMIN_TOKEN, command);
         assert_eq!(code, 0, "{shape:?}: {command:?}: {said}");
-        let used: BTreeSet<Right> = scout.double.requests().iter().filter_map(right).collect();
+        let requests = scout.double.requests();
+        let used = requests.iter().filter_map(right);
+        let used: BTreeSet<Right> = used.flat_map(|right| with_its_tier(right, shape)).collect();
         let rehearsal = rehearsal(command);
         let whole = bench.run(USER, &rehearsal);
         for right in used
@@ -165,32 +191,52 @@ fn right(request: &Logged) -> Option<Right> {
     })
 }
 
-/// The rights of a file of roles, as far as this shape of cluster serves them.
-fn rights(file: &str, shape: Shape) -> Vec<Right> {
+/// A right, and those that Calico's own API server asks for with it.
+fn with_its_tier(right: Right, shape: Shape) -> Vec<Right> {
+    let tiered = shape == Shape::AggregatedV3
+        && right.group == "projectcalico.org"
+        && TIERED.contains(&right.resource.as_str());
+    let by_tier = Right {
+        resource: format!("tier.{}", right.resource),
+        ..right.clone()
+    };
+    let tier = Right {
+        resource: "tiers".into(),
+        verb: "get".into(),
+        ..right.clone()
+    };
+    let more = [by_tier, tier].into_iter().filter(|_| tiered);
+    std::iter::once(right).chain(more).collect()
+}
+
+/// The rights of a role, as far as this shape of cluster serves them.
+fn rights(name: &str, shape: Shape) -> Vec<Right> {
     let other = match shape {
         Shape::LegacyV1 => "projectcalico.org",
         _ => "crd.projectcalico.org",
     };
+    let files = ["check.yaml", "operator.yaml", "aggregated-api.yaml"];
+    let roles = files.map(|file| documents(&format!("packaging/rbac/{file}")));
+    let mut roles = roles.into_iter().flatten();
+    let role = roles.find(|role| role["metadata"]["name"] == name).unwrap();
+    assert_eq!(role["kind"], "ClusterRole");
     let mut rights = Vec::new();
-    for role in documents(&format!("packaging/rbac/{file}")) {
-        assert_eq!(role["kind"], "ClusterRole");
-        for rule in role["rules"].as_array().unwrap() {
-            let list = |key: &str| {
-                let words = rule[key].as_array().unwrap().iter();
-                words
-                    .map(|w| w.as_str().unwrap().to_owned())
-                    .collect::<Vec<_>>()
-            };
-            for group in list("apiGroups").into_iter().filter(|group| group != other) {
-                for resource in list("resources") {
-                    for verb in list("verbs") {
-                        let [group, resource] = [group.clone(), resource.clone()];
-                        rights.push(Right {
-                            group,
-                            resource,
-                            verb,
-                        });
-                    }
+    for rule in role["rules"].as_array().unwrap() {
+        let list = |key: &str| {
+            let words = rule[key].as_array().unwrap().iter();
+            words
+                .map(|w| w.as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        for group in list("apiGroups").into_iter().filter(|group| group != other) {
+            for resource in list("resources") {
+                for verb in list("verbs") {
+                    let [group, resource] = [group.clone(), resource.clone()];
+                    rights.push(Right {
+                        group,
+                        resource,
+                        verb,
+                    });
                 }
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Nothing is sent before the first read or write. Every wait has an end ([`Limits`]).
 
+mod access;
 mod cluster;
 mod exec;
 mod kubeconfig;

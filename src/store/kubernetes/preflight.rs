@@ -3,19 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 
-use futures::stream::{self, StreamExt};
-use serde_json::{Value, json};
-
+use super::access;
 use super::prepare::Desk;
 use super::resource::Resource;
-use super::transport::Request;
 use super::trouble::{self, failed};
 use super::window::Window;
 use super::write::{self, Job};
 use crate::calico::{Kind, Object, ObjectId, edit};
 use crate::store::{StoreError, Write};
+use futures::stream::{self, StreamExt};
 
-const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 /// Questions asked at the same time.
 const AT_ONCE: usize = 8;
 /// Objects of one kind that are asked about one by one when the kind as a whole is not allowed.
@@ -86,26 +83,8 @@ pub(super) async fn rights(desk: Desk<'_>, writes: &[Write]) -> Result<(), Store
 }
 
 async fn allowed(desk: Desk<'_>, right: &Right, name: Option<&str>) -> Result<bool, StoreError> {
-    let review = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectAccessReview",
-        "spec": {"resourceAttributes": {
-            "verb": right.verb,
-            "group": right.resource.group,
-            "resource": right.resource.plural,
-            "namespace": right.namespace,
-            "name": name,
-        }},
-    });
-    let request = Request::post(REVIEWS, review.to_string());
-    let answer = desk.transport.ask(&request).await?;
-    if !answer.is_success() {
-        // Who may not even ask finds out from the dry run.
-        tracing::info!(status = answer.status, "no answer about permissions");
-        return Ok(true);
-    }
-    let value: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    Ok(value.pointer("/status/allowed") != Some(&Value::Bool(false)))
+    let namespace = right.namespace.as_deref();
+    access::allowed(desk.transport, right.verb, &right.resource, namespace, name).await
 }
 
 /// Refuses policies of tiers that are neither there nor made by the same writes. Where resource
@@ -229,6 +208,8 @@ fn tier_of(object: &Object) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
     use crate::calico::{FieldEdit, FieldPath};
 

@@ -7,6 +7,7 @@ use futures::stream::{self, StreamExt};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::access;
 use super::cluster::{Cluster, Identity};
 use super::pods;
 use super::resource::{Resource, escaped, is_essential};
@@ -164,6 +165,10 @@ impl Reader<'_> {
         }
         let fresh = std::mem::take(&mut reading.fresh);
         reading.snapshot.extend(fresh);
+        if self.cluster.shape == DatastoreKind::AggregatedV3 && version.has_tiers() {
+            let read = asked.iter().map(|part| part.kind).collect();
+            access::all_tiers_in_sight(self.transport, &reading.snapshot, &read).await?;
+        }
         Ok(reading)
     }
 

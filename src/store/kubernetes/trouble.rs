@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tower::BoxError;
 
+use super::access;
 use super::kubeconfig;
 use super::resource::Resource;
 use super::transport::Answer;
@@ -244,7 +245,15 @@ pub(super) fn of_answer(
                 "a rule of the cluster's own stands in the way; where the server has just been started it may not be ready: try again",
             )
         }
-        403 => forbidden(verb, resource, None).detail(format!("the server says: {said}")),
+        403 => {
+            let by_tier = resource.kind.and_then(access::by_tier);
+            let resource = match &by_tier {
+                // Calico's own API server speaks of the tier where rights in it are missing.
+                Some(by_tier) if ["in tier", "tiered policy"].iter().any(|w| said.contains(w)) => by_tier,
+                _ => resource,
+            };
+            forbidden(verb, resource, None).detail(format!("the server says: {said}"))
+        }
         429 => tried(failed(format!("`{server}` is too busy: {said}")).hint("try again later")),
         502..=504 => tried(failed(format!("`{server}` is not available to {verb} {resource}: {said}")))
             .hint(if resource.group == "projectcalico.org" {
