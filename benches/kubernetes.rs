@@ -2,6 +2,9 @@
 //! run, over the API server double in a process of its own.
 //!
 //! `cargo bench --bench kubernetes` prints them. The server is the same for all; so is the machine.
+//! `cargo bench --bench kubernetes -- live KUBECONFIG` measures writing on a real server, with host
+//! endpoints of its own, which it takes away again. The kubeconfig has a token and names the file of
+//! the authority.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,6 +16,8 @@
 #[path = "../tests/double/mod.rs"]
 #[expect(dead_code, reason = "the double can do more than is needed here")]
 mod double;
+#[path = "support/endpoints.rs"]
+mod endpoints;
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -30,7 +35,7 @@ use calicoctl_protect::plan::{Change, Plan};
 use calicoctl_protect::recipe::Stage;
 use calicoctl_protect::store::config::{Kubeconfig, KubernetesConfig};
 use calicoctl_protect::store::kubernetes::{KubernetesStore, Limits};
-use calicoctl_protect::store::{Store, Wanted, Write};
+use calicoctl_protect::store::{Store, Write};
 use double::{ADMIN_TOKEN, Credentials, Double, Shape};
 use futures::stream::{self, StreamExt};
 use serde_json::{Value, json};
@@ -39,7 +44,7 @@ use serde_json::{Value, json};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ENDPOINTS: usize = 5_000;
+const ENDPOINTS: usize = endpoints::COUNT;
 const NODES: usize = 5_000;
 const PODS: usize = 50_000;
 const CLIENTS: usize = 10;
@@ -55,8 +60,9 @@ fn main() {
         [_, "serve", dir, rest @ ..] => serve(Path::new(dir), rest.contains(&"pods")),
         [_, "ours", kubeconfig, shape] => block_on(ours(Path::new(kubeconfig), shape)),
         [_, "journal", kubeconfig] => block_on(journal(Path::new(kubeconfig))),
-        [_, "bare", url, ca] => block_on(bare(url, Path::new(ca))),
+        [_, "bare", kubeconfig] => block_on(bare(Path::new(kubeconfig))),
         [_, "read", kubeconfig, pods] => block_on(read(Path::new(kubeconfig), pods)),
+        [_, "live", kubeconfig, ..] => live(kubeconfig),
         // `cargo test` runs benches, too; there is nothing to test here.
         words if words.contains(&"--bench") => compare(),
         _ => {}
@@ -74,39 +80,8 @@ fn compare() {
     for shape in ["v3", "v1"] {
         let dir = tempfile::tempdir().unwrap();
         let mut server = Server::start(dir.path(), &[shape]);
-        let (mut ours, mut plain, mut rehearsed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut memory = 0.0_f64;
-        for round in 0..ROUNDS {
-            let figures = server.client(&["ours", &server.kubeconfig(), &format!("{round}")]);
-            ours.push(figures[0]);
-            memory = memory.max(figures[1]);
-            rehearsed.push(figures[2]);
-            let ca = dir.path().join("ca.crt");
-            plain.push(server.client(&["bare", &server.url, ca.to_str().unwrap()])[0]);
-        }
-        let (ours, plain) = (median(ours), median(plain));
-        println!("{shape}: {ENDPOINTS} labels on host endpoints, median of {ROUNDS} rounds:");
-        println!("  ours               {ours:8.0} a second, {memory:.0} MB at most");
-        // Every write is tried without effect first, and asked for by kind: not part of the rate.
-        println!("  ours, rehearsed    {:8.0} a second", median(rehearsed));
-        println!(
-            "  bare PATCHes       {plain:8.0} a second: ours is {:.2} of it",
-            ours / plain
-        );
-        if let Some(kubectl) = kubectl(&server.kubeconfig()) {
-            println!(
-                "  kubectl label loop {kubectl:8.1} a second (from {SAMPLE} runs): ours is {:.0} times as fast",
-                ours / kubectl
-            );
-        }
-        let said = server.ask("counters");
-        println!("  {said}");
-        let figures = server.client(&["journal", &server.kubeconfig()]);
-        println!(
-            "  journal            {:8.2} % on top of {:.2} s of writing, {:.2} % on top of {:.2} s of \
-             processor time ({:.1} MB)",
-            figures[1], figures[0], figures[3], figures[2], figures[4]
-        );
+        compare_writing(shape, &server.kubeconfig());
+        println!("  {}", server.ask("counters"));
     }
     let dir = tempfile::tempdir().unwrap();
     let mut server = Server::start(dir.path(), &["v3", "pods"]);
@@ -116,7 +91,7 @@ fn compare() {
     let mut bytes = Vec::new();
     for what in ["clients", "all"] {
         server.ask("reset");
-        let figures = server.client(&["read", &server.kubeconfig(), what]);
+        let figures = client(&["read", &server.kubeconfig(), what]);
         let of: Value = serde_json::from_str(&server.ask("bytes")).unwrap();
         bytes.push(of["pods"].as_f64().unwrap());
         println!(
@@ -130,6 +105,71 @@ fn compare() {
     println!("  {:.5} of the bytes of all pods", bytes[0] / bytes[1]);
 }
 
+/// Measures writing on a real server.
+fn live(kubeconfig: &str) {
+    struct Own<'a>(&'a Path);
+    impl Drop for Own<'_> {
+        fn drop(&mut self) {
+            block_on(async { endpoints::clear(&mut mk_store(self.0)).await });
+        }
+    }
+    let own = Own(Path::new(kubeconfig));
+    block_on(async {
+        let mut store = mk_store(own.0);
+        endpoints::clear(&mut store).await;
+        endpoints::make(&mut store).await;
+    });
+    compare_writing("live", kubeconfig);
+}
+
+/// Measures writing by all ways, in turns.
+fn compare_writing(name: &str, kubeconfig: &str) {
+    let (mut ours, mut plain, mut rehearsed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut memory = 0.0_f64;
+    for round in 0..ROUNDS {
+        let figures = client(&["ours", kubeconfig, &format!("{round}")]);
+        ours.push(figures[0]);
+        memory = memory.max(figures[1]);
+        rehearsed.push(figures[2]);
+        plain.push(client(&["bare", kubeconfig])[0]);
+    }
+    let (ours, plain) = (median(ours), median(plain));
+    println!("{name}: {ENDPOINTS} labels on host endpoints, median of {ROUNDS} rounds:");
+    println!("  ours               {ours:8.0} a second, {memory:.0} MB at most");
+    // Every write is tried without effect first, and asked for by kind: not part of the rate.
+    println!("  ours, rehearsed    {:8.0} a second", median(rehearsed));
+    println!(
+        "  bare PATCHes       {plain:8.0} a second: ours is {:.2} of it",
+        ours / plain
+    );
+    if let Some(kubectl) = kubectl(kubeconfig) {
+        println!(
+            "  kubectl label loop {kubectl:8.1} a second (from {SAMPLE} runs): ours is {:.0} times as fast",
+            ours / kubectl
+        );
+    }
+    let figures = client(&["journal", kubeconfig]);
+    println!(
+        "  journal            {:8.2} % on top of {:.2} s of writing, {:.2} % on top of {:.2} s of \
+         processor time ({:.1} MB)",
+        figures[1], figures[0], figures[3], figures[2], figures[4]
+    );
+}
+
+/// Runs a client in a process of its own; the figures that it prints.
+fn client(words: &[&str]) -> Vec<f64> {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(words)
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{words:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect()
+}
+
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
@@ -140,7 +180,6 @@ struct Server {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    url: String,
     dir: PathBuf,
 }
 
@@ -156,13 +195,12 @@ impl Server {
             .unwrap();
         let stdin = child.stdin.take().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut url = String::new();
-        stdout.read_line(&mut url).unwrap();
+        // It says its URL once it listens.
+        stdout.read_line(&mut String::new()).unwrap();
         Self {
             child,
             stdin,
             stdout,
-            url: url.trim().to_owned(),
             dir: dir.to_owned(),
         }
     }
@@ -176,20 +214,6 @@ impl Server {
         let mut answer = String::new();
         self.stdout.read_line(&mut answer).unwrap();
         answer.trim().to_owned()
-    }
-
-    /// Runs a client in a process of its own; the figures that it prints.
-    fn client(&self, words: &[&str]) -> Vec<f64> {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(words)
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{words:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        text.split_whitespace()
-            .map(|n| n.parse().unwrap())
-            .collect()
     }
 }
 
@@ -212,15 +236,7 @@ fn serve(dir: &Path, with_pods: bool) {
     double.kubeconfig_with(dir, &Credentials::Token(ADMIN_TOKEN.into()));
     let version = version.parse().unwrap();
     double.load((0..ENDPOINTS).map(|n| {
-        let hep = calicoctl_protect::calico::Object::new(json!({
-            "apiVersion": "projectcalico.org/v3",
-            "kind": "HostEndpoint",
-            "metadata": {"name": format!("node-{n}-eth0"), "labels": {
-                "env": "prod", "rack": format!("r{}", n % 40), "bl-default-allow": "true"}},
-            "spec": {"node": format!("node-{n}"), "interfaceName": "eth0",
-                     "expectedIPs": [format!("10.{}.{}.7", n / 250, n % 250)]},
-        }));
-        let hep = hep.unwrap();
+        let hep = endpoints::mk(n);
         if v1 {
             calicoctl_protect::calico::v1::create(&hep, version)
         } else {
@@ -302,14 +318,9 @@ fn mk_store(kubeconfig: &Path) -> KubernetesStore {
 /// rehearsal before.
 async fn ours(kubeconfig: &Path, value: &str) {
     let mut store = mk_store(kubeconfig);
-    let wanted = Wanted {
-        kinds: vec![Kind::HostEndpoint],
-        ..Wanted::default()
-    };
+    let wanted = endpoints::wanted();
     let snapshot = store.read(&wanted).await.unwrap();
-    let batch: Vec<Write> = snapshot
-        .all()
-        .filter(|stored| stored.object.id().kind == Kind::HostEndpoint)
+    let batch: Vec<Write> = endpoints::of(&snapshot)
         .map(|stored| Write::Update {
             id: stored.object.id().clone(),
             edits: vec![FieldEdit::Set {
@@ -339,10 +350,7 @@ async fn ours(kubeconfig: &Path, value: &str) {
 /// the rehearsal are left out, so the share of a whole run is smaller.
 async fn journal(kubeconfig: &Path) {
     let mut store = mk_store(kubeconfig);
-    let wanted = Wanted {
-        kinds: vec![Kind::HostEndpoint],
-        ..Wanted::default()
-    };
+    let wanted = endpoints::wanted();
     let root = tempfile::tempdir().unwrap();
     let (mut without, mut added, mut size) = (Vec::new(), Vec::new(), 0);
     for round in 0..ROUNDS * 3 {
@@ -421,9 +429,7 @@ impl Cost {
 
 /// A plan that labels every host endpoint.
 fn labels(snapshot: &Snapshot, value: &str) -> Plan {
-    let stored = snapshot.all();
-    let stored = stored.filter(|stored| stored.object.id().kind == Kind::HostEndpoint);
-    let changes = stored.map(|stored| {
+    let changes = endpoints::of(snapshot).map(|stored| {
         let mut after = stored.object.clone();
         after.set_label("ours", value);
         Change {
@@ -466,16 +472,22 @@ fn header(plan: &Plan) -> Header {
 }
 
 /// The same patches from a client that does nothing else: no version, no look at the answer.
-async fn bare(url: &str, ca: &Path) {
+async fn bare(kubeconfig: &Path) {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let ca = reqwest::Certificate::from_pem(&std::fs::read(ca).unwrap()).unwrap();
+    let config = std::fs::read_to_string(kubeconfig).unwrap();
+    let config: Value = serde_yaml::from_str(&config).unwrap();
+    let text = |pointer| config.pointer(pointer).and_then(Value::as_str).unwrap();
+    let url = text("/clusters/0/cluster/server");
+    let token = text("/users/0/user/token");
+    let ca = std::fs::read(text("/clusters/0/cluster/certificate-authority")).unwrap();
+    let ca = reqwest::Certificate::from_pem(&ca).unwrap();
     let client = reqwest::Client::builder()
         .tls_certs_only([ca])
         .build()
         .unwrap();
     let v1 = client
         .get(format!("{url}/apis/projectcalico.org/v3"))
-        .bearer_auth(ADMIN_TOKEN)
+        .bearer_auth(token)
         .send()
         .await
         .unwrap()
@@ -492,9 +504,10 @@ async fn bare(url: &str, ca: &Path) {
     let sent = stream::iter(0..ENDPOINTS).map(|n| {
         client
             .patch(format!(
-                "{url}/apis/{group}/hostendpoints/node-{n}-eth0?fieldManager=bare"
+                "{url}/apis/{group}/hostendpoints/{}?fieldManager=bare",
+                endpoints::name(n)
             ))
-            .bearer_auth(ADMIN_TOKEN)
+            .bearer_auth(token)
             .header("content-type", "application/merge-patch+json")
             .body(patch.clone())
             .send()
@@ -524,7 +537,7 @@ fn kubectl(kubeconfig: &str) -> Option<f64> {
                 "--overwrite",
                 "hostendpoints",
             ])
-            .arg(format!("node-{n}-eth0"))
+            .arg(endpoints::name(n))
             .arg(format!("kubectl=x{n}"))
             .stdout(Stdio::null())
             .status();

@@ -13,7 +13,7 @@
 //! cluster as it is.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -149,14 +149,16 @@ const HINTS_WAIT: Duration = Duration::from_millis(50);
 /// ... and for how many bytes.
 const HINTS_SIZE: usize = 1 << 14;
 
+/// How many bytes are handed to the system at once where many are to be written.
+const BUFFER_SIZE: usize = 1 << 16;
+
 /// A journal that is being written. Whoever has one holds the cluster's lock.
 #[derive(Debug)]
 pub struct Journal {
     id: RunId,
     path: PathBuf,
-    file: File,
-    /// Lines that are still to be written.
-    buffer: Vec<u8>,
+    /// The file, and lines that are still to be written to it.
+    file: BufWriter<File>,
     /// When lines were last handed to the system.
     flushed: Instant,
     /// Whether the file's name is known to be on disk.
@@ -185,17 +187,14 @@ impl Journal {
             }
         };
         header.id = id;
-        let mut journal = Self {
-            id,
-            path,
-            file,
-            buffer: Vec::new(),
-            flushed: Instant::now(),
-            named: false,
-            failed: None,
-        };
-        journal.line(&header)?;
-        Ok(journal)
+        let mut journal = Self::over(file, path, id);
+        match journal.line(&header) {
+            Ok(()) => Ok(journal),
+            Err(error) => {
+                journal.forget();
+                Err(error)
+            }
+        }
     }
 
     /// Goes on with the journal of an earlier run. A last line that was not written whole is
@@ -210,15 +209,20 @@ impl Journal {
         let failed = |error: io::Error| cannot("write", &path, &error);
         let file = private(OpenOptions::new().append(true), &path).map_err(failed)?;
         file.set_len(record.length).map_err(failed)?;
-        Ok(Self {
+        let mut journal = Self::over(file, path, id);
+        journal.named = true;
+        Ok(journal)
+    }
+
+    fn over(file: File, path: PathBuf, id: RunId) -> Self {
+        Self {
             id,
             path,
-            file,
-            buffer: Vec::new(),
+            file: BufWriter::with_capacity(BUFFER_SIZE, file),
             flushed: Instant::now(),
-            named: true,
+            named: false,
             failed: None,
-        })
+        }
     }
 
     /// The run.
@@ -283,8 +287,12 @@ impl Journal {
     }
 
     fn hint(&mut self, entry: &Entry) {
+        if self.failed.is_some() {
+            // There is no room: more of them would only tear a line.
+            return;
+        }
         let mut written = self.line(entry);
-        if self.buffer.len() >= HINTS_SIZE || self.flushed.elapsed() >= HINTS_WAIT {
+        if self.file.buffer().len() >= HINTS_SIZE || self.flushed.elapsed() >= HINTS_WAIT {
             written = written.and_then(|()| self.flush());
         }
         if let Err(error) = written {
@@ -293,23 +301,21 @@ impl Journal {
     }
 
     fn line(&mut self, line: &impl Serialize) -> Result<(), StoreError> {
-        let written = serde_json::to_writer(&mut self.buffer, line).map_err(io::Error::from);
-        written.map_err(|error| cannot("write", &self.path, &error))?;
-        self.buffer.push(b'\n');
-        Ok(())
+        let written = serde_json::to_writer(&mut self.file, line).map_err(io::Error::from);
+        let written = written.and_then(|()| self.file.write_all(b"\n"));
+        written.map_err(|error| cannot("write", &self.path, &error))
     }
 
     /// Hands the lines to the system: they outlive this process, but not the machine.
     fn flush(&mut self) -> Result<(), StoreError> {
-        let written = self.file.write_all(&self.buffer);
-        self.buffer.clear();
+        let written = self.file.flush();
         self.flushed = Instant::now();
         written.map_err(|error| cannot("write", &self.path, &error))
     }
 
     fn sync(&mut self) -> Result<(), StoreError> {
         self.flush()?;
-        let mut synced = self.file.sync_data();
+        let mut synced = self.file.get_ref().sync_data();
         if synced.is_ok() && !self.named {
             synced = sync_folder(&self.path);
             self.named = synced.is_ok();

@@ -126,16 +126,16 @@ pub enum ObjectError {
 }
 
 /// An object: identity and value. Copies share their value until one of them is changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(into = "Value", try_from = "Value")]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "Value")]
 pub struct Object {
     id: Arc<ObjectId>,
     value: Arc<Value>,
 }
 
-impl From<Object> for Value {
-    fn from(object: Object) -> Self {
-        object.into_value()
+impl Serialize for Object {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.value.serialize(serializer)
     }
 }
 

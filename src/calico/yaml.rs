@@ -89,7 +89,8 @@ pub fn without_server_kept(object: &Value) -> Value {
     Value::Object(fields.map(kept).collect())
 }
 
-const SERVER_KEPT: [&str; 6] = [
+/// Members of `metadata` that only servers keep.
+pub const SERVER_KEPT: [&str; 6] = [
     "creationTimestamp",
     "generation",
     "managedFields",

@@ -14,7 +14,7 @@ use super::{confirm, open_store, show};
 use crate::apply::{Entry, Folder, Record, RunId, State, folder, record};
 use crate::calico::Datastore;
 use crate::plan::saved::Waivers;
-use crate::plan::{Plan, report};
+use crate::plan::{Change, Plan, report};
 use crate::store::{Store, Wanted};
 
 /// What was written to this cluster, by whom, and how it stands
@@ -77,7 +77,7 @@ struct Detail {
     #[serde(flatten)]
     run: RunReport,
     waivers: Waivers,
-    changes: Vec<report::Change>,
+    changes: Vec<Change>,
     events: Vec<Entry>,
 }
 
@@ -140,7 +140,7 @@ impl HistoryArgs {
                 format_version: report::FORMAT_VERSION,
                 run,
                 waivers: header.waivers.clone(),
-                changes: record.changes().into_iter().map(Into::into).collect(),
+                changes: record.changes(),
                 events: record.events.clone(),
             };
             ui.result(&self.output.document(&detail))?;

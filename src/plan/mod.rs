@@ -76,9 +76,9 @@ impl Action {
 }
 
 /// One change of one object.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(into = "report::Change", try_from = "report::Change")]
-#[schemars(with = "report::Change")]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(try_from = "report::Change<'static>")]
+#[schemars(with = "report::Change<'static>")]
 pub struct Change {
     /// Where it stands in the safe order.
     pub stage: Stage,

@@ -3,87 +3,102 @@
 //! Nothing here holds what must not be written down: of Kubernetes' own objects only identity and
 //! what changes is kept, since their other fields may hold secrets.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{Action, Counts};
-use crate::calico::edit::Step;
 use crate::calico::owner::Owner;
-use crate::calico::yaml::without_server_kept;
-use crate::calico::{Datastore, FieldEdit, Object, ObjectError, ObjectId};
+use crate::calico::{Datastore, FieldEdit, Object, ObjectError};
 use crate::recipe::{Note, Stage};
 
 mod explanation;
 mod impact;
 mod proof;
+mod recorded;
 mod status;
 
 pub use explanation::{Explanation, Step as ExplainedStep};
 pub use impact::{Class, Flip, Impact, Part, Selection, Server, Warning, Who};
 pub use proof::{Flow, Proof, StandIn};
+pub use recorded::Recorded;
 pub use status::{Check, NeededFlows, ServerCheck, ServerStatus, Status, Trouble};
 
 /// Version of every JSON document that the tool writes: major and minor. A minor version adds; an
 /// unknown major version is not understood.
 pub const FORMAT_VERSION: &str = "1.0";
 
-/// One change of one object.
+/// One change of one object. Nothing is copied to write it down: of thousands that would cost more
+/// than all else about a journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
+#[schemars(
+    rename = "Change",
+    description = "One change of one object.",
+    bound = "V: JsonSchema"
+)]
+pub struct Change<'a, V = Value> {
     /// What happens to the object.
     pub action: Action,
     /// Where the change stands in the safe order.
     pub stage: Stage,
     /// `projectcalico.org/v3`, or the group and version of one of Kubernetes' own kinds.
-    pub api_version: String,
+    pub api_version: Cow<'a, str>,
     /// The object's kind.
-    pub kind: String,
+    pub kind: Cow<'a, str>,
     /// The object's namespace; null for cluster-scoped kinds.
     #[serde(default)]
-    pub namespace: Option<String>,
+    pub namespace: Option<Cow<'a, str>>,
     /// The object's name.
-    pub name: String,
+    pub name: Cow<'a, str>,
     /// Where the object is kept, where it was there before.
     #[serde(default)]
-    pub place: Option<String>,
+    pub place: Option<Cow<'a, str>>,
     /// The version that was read; null for what the plan itself makes.
     #[serde(default)]
-    pub revision: Option<String>,
+    pub revision: Option<Cow<'a, str>>,
     /// Why, for people.
-    pub why: Vec<String>,
+    pub why: Cow<'a, [String]>,
     /// Who else has a hand in the object, and may put back what changes.
     #[serde(default)]
-    pub owners: Vec<Owner>,
+    pub owners: Cow<'a, [Owner]>,
     /// The field edits, in order; empty unless the object is updated.
     #[serde(default)]
-    pub edits: Vec<FieldEdit>,
+    pub edits: Cow<'a, [FieldEdit]>,
     /// The object before; null when it is made.
-    pub before: Option<Value>,
+    pub before: Option<V>,
     /// The object after; null when it goes away.
-    pub after: Option<Value>,
+    pub after: Option<V>,
 }
 
-impl From<super::Change> for Change {
-    fn from(change: super::Change) -> Self {
-        let action = change.action();
-        let shown = |object: Option<Object>| object.map(|o| recordable(&o, &change.edits));
+impl<'a> From<&'a super::Change> for Change<'a, Recorded<'a>> {
+    fn from(change: &'a super::Change) -> Self {
+        let id = &change.id;
+        let edits = change.edits.as_slice();
+        let shown = |object: &'a Option<Object>| Some(Recorded::new(object.as_ref()?, edits));
         Self {
-            action,
+            action: change.action(),
             stage: change.stage,
-            api_version: change.id.kind.api_version().to_owned(),
-            kind: change.id.kind.name().to_owned(),
-            namespace: change.id.namespace.clone(),
-            name: change.id.name.clone(),
-            before: shown(change.before),
-            after: shown(change.after),
-            place: change.place,
-            revision: change.revision,
-            why: change.why,
-            owners: change.owners,
-            edits: change.edits,
+            api_version: id.kind.api_version().into(),
+            kind: id.kind.name().into(),
+            namespace: id.namespace.as_deref().map(Cow::from),
+            name: id.name.as_str().into(),
+            place: change.place.as_deref().map(Cow::from),
+            revision: change.revision.as_deref().map(Cow::from),
+            why: change.why.as_slice().into(),
+            owners: change.owners.as_slice().into(),
+            edits: edits.into(),
+            before: shown(&change.before),
+            after: shown(&change.after),
         }
+    }
+}
+
+impl Serialize for super::Change {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Change::from(self).serialize(serializer)
     }
 }
 
@@ -98,10 +113,10 @@ pub enum ChangeError {
     Contradiction(String, &'static str),
 }
 
-impl TryFrom<Change> for super::Change {
+impl TryFrom<Change<'_>> for super::Change {
     type Error = ChangeError;
 
-    fn try_from(change: Change) -> Result<Self, ChangeError> {
+    fn try_from(change: Change<'_>) -> Result<Self, ChangeError> {
         let identity = serde_json::json!({
             "apiVersion": change.api_version,
             "kind": change.kind,
@@ -113,11 +128,11 @@ impl TryFrom<Change> for super::Change {
             stage: change.stage,
             before: object(change.before)?,
             after: object(change.after)?,
-            edits: change.edits,
-            why: change.why,
-            place: change.place,
-            revision: change.revision,
-            owners: change.owners,
+            edits: change.edits.into_owned(),
+            why: change.why.into_owned(),
+            place: change.place.map(Cow::into_owned),
+            revision: change.revision.map(Cow::into_owned),
+            owners: change.owners.into_owned(),
             id,
         };
         let wrong = |why| Err(ChangeError::Contradiction(read.id.to_string(), why));
@@ -166,7 +181,7 @@ pub struct Plan {
     /// What the changes are made to.
     pub datastore: Datastore,
     /// The changes in the order of writing.
-    pub changes: Vec<Change>,
+    pub changes: Vec<super::Change>,
     /// What they mean.
     pub impact: Impact,
     /// What a person should know about how they came about.
@@ -190,62 +205,12 @@ impl Plan {
             format_version: FORMAT_VERSION.to_owned(),
             command: command.to_owned(),
             datastore: plan.datastore.clone(),
-            changes: plan.changes.iter().cloned().map(Change::from).collect(),
+            changes: plan.changes.clone(),
             impact: impact.into(),
             notes: plan.notes.clone(),
             proof: proof.into(),
             summary: plan.counts().into(),
         }
-    }
-}
-
-/// An object as it may be written down: without what only servers keep, without the copy of itself
-/// that `kubectl apply` leaves on it, and, of Kubernetes' own kinds, nothing but its identity and
-/// the fields that are edited. Edits between two such objects are those between the whole ones.
-fn recordable(object: &Object, edits: &[FieldEdit]) -> Value {
-    let id = object.id();
-    if !id.kind.is_calico() {
-        return edited_only(id, object.value(), edits);
-    }
-    let mut value = without_server_kept(object.value());
-    if let Some(Value::Object(annotations)) = value.pointer_mut("/metadata/annotations") {
-        annotations.shift_remove("kubectl.kubernetes.io/last-applied-configuration");
-    }
-    value
-}
-
-fn edited_only(id: &ObjectId, object: &Value, edits: &[FieldEdit]) -> Value {
-    let mut kept = Object::empty(id.clone()).into_value();
-    if let Value::Object(root) = &mut kept {
-        root.shift_remove("spec");
-        for edit in edits {
-            // What stands behind an index cannot be kept without its neighbours.
-            let list = |step: &Step| matches!(step, Step::Index(_));
-            let steps = edit.path().steps();
-            let end = steps.iter().position(list).unwrap_or(steps.len());
-            keep(root, object, steps.get(..end).unwrap_or_default());
-        }
-    }
-    kept
-}
-
-/// Copies the field that the path leads to, as far as there is one, and the maps on the way to it.
-fn keep(kept: &mut Map<String, Value>, from: &Value, path: &[Step]) {
-    let Some((Step::Key(key), rest)) = path.split_first() else {
-        return;
-    };
-    let Some(value) = from.get(key) else {
-        return;
-    };
-    if rest.is_empty() || !value.is_object() {
-        kept.insert(key.clone(), value.clone());
-        return;
-    }
-    let inner = kept
-        .entry(key.clone())
-        .or_insert_with(|| Value::Object(Map::new()));
-    if let Value::Object(inner) = inner {
-        keep(inner, value, rest);
     }
 }
 
@@ -312,8 +277,8 @@ mod tests {
         assert_eq!(change.before, Some(kept));
     }
 
-    fn report(change: &super::super::Change) -> Change {
-        change.clone().into()
+    fn report(change: &super::super::Change) -> Change<'static> {
+        serde_json::from_value(serde_json::to_value(change).unwrap()).unwrap()
     }
 
     #[test]

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use super::impact::Impact;
 use super::proof::{Fate, FlowProof, Proof};
+use super::report::Recorded;
 use super::{Change, Course, Plan, report};
 use crate::calico::edit::diff;
-use crate::calico::{Datastore, Snapshot};
+use crate::calico::{Datastore, Object, Snapshot};
 
 mod differences;
 mod file;
@@ -237,9 +238,15 @@ impl SavedPlan {
 
 /// A change as it is written down.
 fn recorded(change: &Change) -> Change {
-    let report = report::Change::from(change.clone());
-    // A change that was written down is one: nothing of its identity is left out.
-    Change::try_from(report).unwrap_or_else(|_| change.clone())
+    let kept = |object: &Option<Object>| {
+        let object = object.as_ref()?;
+        Some(Recorded::new(object, &change.edits).to_object())
+    };
+    Change {
+        before: kept(&change.before),
+        after: kept(&change.after),
+        ..change.clone()
+    }
 }
 
 /// What takes changes back, in the opposite order. What the versions are by then is not known.
