@@ -104,6 +104,63 @@ fn a_dry_run_of_a_plan_writes_nothing_and_tells_that_changes_are_pending() {
 }
 
 #[test]
+fn a_plan_on_which_nothing_has_changed_is_fresh() {
+    let cluster = with_grant();
+    let shown = cluster.refused(0, &["apply", PLAN, "--dry-run"]).out;
+    let run = cluster.refused(0, &["diff", PLAN]);
+    run.says("note: the plan is fresh: nothing of what it was made on has changed")
+        .says("hint: `apply plan.json` writes it");
+    assert_eq!(run.out, shown);
+}
+
+#[test]
+fn a_diff_tells_by_its_exit_code_whether_something_is_to_be_done() {
+    let cluster = with_grant();
+    let arguments = ["diff", PLAN, "--detailed-exitcode"];
+    cluster.refused(2, &arguments);
+    cluster.does(&["apply", PLAN, "--yes"]);
+    cluster
+        .refused(0, &arguments)
+        .says("nothing to do: everything is as the plan wants it");
+}
+
+#[test]
+fn a_diff_says_where_something_changed_and_the_plan_means_the_same() {
+    let cluster = with_grant();
+    let theirs = cluster.read("hosts/workers.yaml") + "# theirs\n";
+    cluster.write("hosts/workers.yaml", &theirs);
+    cluster
+        .refused(0, &["diff", PLAN])
+        .says("changed since the plan was saved (")
+        .says("the plan changes and means the same")
+        .shows("allowed-etcd-client");
+}
+
+#[test]
+fn a_diff_of_a_stale_plan_is_what_differs() {
+    let cluster = with_grant();
+    replace(&cluster, "hosts/workers.yaml", "192.0.2.21", "192.0.2.99");
+    cluster
+        .refused(4, &["diff", PLAN])
+        .says("does not mean any more what was approved")
+        .says("- approved, + now")
+        .says("hint: make the plan anew and have it approved")
+        .shows_nothing();
+}
+
+#[test]
+fn a_diff_leaves_nothing_behind() {
+    let cluster = with_grant();
+    let journal = cluster.home().join("journal");
+    let folder = journal.to_str().unwrap_or_default();
+    cluster.refused(
+        2,
+        &["diff", PLAN, "--detailed-exitcode", "--journal", folder],
+    );
+    assert!(!journal.exists());
+}
+
+#[test]
 fn saving_tells_that_changes_are_pending() {
     let cluster = Cluster::example();
     let arguments = [&GRANT[..], &["--out", PLAN, "--detailed-exitcode"]].concat();

@@ -187,11 +187,18 @@ impl Running {
     /// How a run ends that wrote nothing though there is something to write.
     #[must_use]
     pub fn pending(&self, plan: &Plan) -> Exit {
-        if self.detailed_exitcode && !plan.is_empty() {
-            Exit::Pending
-        } else {
-            Exit::Ok
-        }
+        pending(self.detailed_exitcode, plan)
+    }
+}
+
+/// How a command ends that wrote nothing, where the exit code is to tell whether there was
+/// something to write.
+#[must_use]
+pub fn pending(detailed: bool, plan: &Plan) -> Exit {
+    if detailed && !plan.is_empty() {
+        Exit::Pending
+    } else {
+        Exit::Ok
     }
 }
 

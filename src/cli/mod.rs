@@ -12,6 +12,7 @@ pub mod check;
 pub mod complete;
 pub mod completion;
 pub mod confirm;
+pub mod diff;
 pub mod error;
 pub mod execute;
 pub mod exit;
@@ -24,6 +25,7 @@ pub mod prove;
 pub mod prune;
 pub mod read_back;
 pub mod remove;
+pub mod renew;
 pub mod saved_plan;
 pub mod schema;
 pub mod server;
@@ -92,6 +94,7 @@ enum Command {
     Remove(remove::RemoveArgs),
     Revoke(grant::RevokeArgs),
     Restore(prune::RestoreArgs),
+    Diff(diff::DiffArgs),
     Apply(apply::ApplyArgs),
     Status(status::StatusArgs),
     Check(check::CheckArgs),
@@ -173,6 +176,7 @@ fn execute(cli: Cli, words: &[OsString], ui: Ui) -> Result<Exit, CliError> {
     let Cli { command, global } = cli;
     global.log_level.start();
     match &command {
+        Command::Diff(args) => block_on(args.run(&global, ui)),
         Command::Apply(args) => block_on(args.run(&global, ui)),
         Command::Status(args) => block_on(args.run(&global, ui)),
         Command::Check(args) => block_on(args.run(&global, ui)),
