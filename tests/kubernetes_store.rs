@@ -19,6 +19,8 @@ mod connection;
 mod credentials;
 #[path = "kubernetes_store/live.rs"]
 mod live;
+#[path = "kubernetes_store/live_rights.rs"]
+mod live_rights;
 #[path = "kubernetes_store/oidc.rs"]
 mod oidc;
 #[path = "kubernetes_store/preflight.rs"]

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::support::*;
 
 /// Names a kubeconfig of a cluster with Calico's resource definitions.
-const VARIABLE: &str = "CALICOCTL_PROTECT_TEST_KUBECONFIG";
+pub const VARIABLE: &str = "CALICOCTL_PROTECT_TEST_KUBECONFIG";
 
 /// A live server, and the beginning of all names that a test gives there.
 struct Live {

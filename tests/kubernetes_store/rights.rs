@@ -244,7 +244,8 @@ fn rights(name: &str, shape: Shape) -> Vec<Right> {
     rights
 }
 
-fn documents(path: &str) -> Vec<Value> {
+/// The documents of a file of the repository.
+pub fn documents(path: &str) -> Vec<Value> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path);
     let text = std::fs::read_to_string(&path).unwrap();
     serde_yaml::Deserializer::from_str(&text)
