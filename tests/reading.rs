@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use calicoctl_protect::calico::{Kind, Object, ObjectId, Snapshot};
 use calicoctl_protect::plan::check::check;
 use calicoctl_protect::plan::proof::{prove, standing};
-use calicoctl_protect::plan::reading::Question;
+use calicoctl_protect::plan::reading::{Ends, Question};
+use calicoctl_protect::reach::{Connection, Party, World};
 use calicoctl_protect::store::{Part, Wanted};
 use impact_support::*;
 
@@ -274,4 +275,101 @@ fn settings_are_read_from_the_namespaces_that_hold_them() {
     let proxy = ObjectId::namespaced(Kind::ConfigMap, "kube-system", "kube-proxy");
     assert!(part.get(&proxy).is_some());
     assert_eq!(part.of(Kind::ConfigMap).count(), 1);
+}
+
+/// Services of all sorts, and policies that tell pods from each other.
+fn mk_served() -> Snapshot {
+    let made = "pod-template-hash: abc";
+    let service = |name: &str, spec: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: back}}\nspec: {{{spec}}}"
+        )
+    };
+    let slice = |service: &str, endpoints: &str| {
+        format!(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: {service}-1, namespace: back, labels: {{kubernetes.io/service-name: {service}}}}}\n\
+             ports: [{{port: 8080, protocol: TCP, name: \"\"}}]\nendpoints: [{endpoints}]"
+        )
+    };
+    let pod = |ip: &str, namespace: &str, name: &str| {
+        format!(
+            "{{addresses: [{ip}], conditions: {{ready: true}}, targetRef: {{kind: Pod, namespace: {namespace}, name: {name}}}}}"
+        )
+    };
+    let objects = [
+        mk_pod("web", "front", "10.244.1.40", &format!("app: web, {made}"), ""),
+        mk_pod("api", "back", "10.244.1.41", &format!("app: api, {made}"), ""),
+        mk_pod("far", "other", "10.244.1.42", &format!("app: far, {made}"), ""),
+        mk_pod("lone", "alone", "10.244.1.43", &format!("app: lone, {made}"), ""),
+        service("plain", "clusterIP: 10.96.0.20, selector: {app: api}, ports: [{port: 80, targetPort: 8080}]"),
+        slice("plain", &pod("10.244.1.41", "back", "api")),
+        service("open", "type: NodePort, clusterIP: 10.96.0.21, ports: [{port: 80, targetPort: 8080, nodePort: 30080}]"),
+        slice("open", &pod("10.244.1.42", "other", "far")),
+        service("bare", "clusterIP: 10.96.0.22, externalIPs: [203.0.113.77], ports: [{port: 80, targetPort: 8080}]"),
+        slice("bare", "{addresses: [10.244.1.43], conditions: {ready: true}}"),
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: pods}\n\
+         spec: {order: 5, selector: \"app in {'api', 'far', 'lone'}\", types: [Ingress], ingress: [\
+         {action: Allow, protocol: TCP, source: {selector: app == 'web'}, destination: {ports: [8080]}}]}".to_owned(),
+        "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: hosts}\n\
+         spec: {order: 6, selector: has(kubernetes.io/hostname), types: [Ingress], applyOnForward: true, ingress: [\
+         {action: Deny, protocol: TCP, source: {selector: app == 'far'}}, {action: Allow}]}".to_owned(),
+    ];
+    let objects: Vec<&str> = objects.iter().map(String::as_str).collect();
+    mk_busy(&objects)
+}
+
+#[test]
+fn a_connection_is_explained_the_same_without_the_pods_that_have_no_part_in_it() {
+    let ip = |text: &str| text.parse().unwrap();
+    let ends = [
+        Party::node("cp-1"),
+        Party::node("worker-1"),
+        Party::node("cp-1").at(ip("127.0.0.1")),
+        Party::node("worker-1").at(ip("10.244.1.0")),
+        Party::pod("front", "web"),
+        Party::pod("back", "api"),
+        Party::pod("other", "far"),
+        Party::pod("kube-system", "etcd-cp-1"),
+        Party::pod("edge", "door"),
+        Party::pod("back", "api").at(ip("10.244.1.42")),
+        Party::Address(ip("192.0.2.11")),
+        Party::Address(ip("10.244.1.40")),
+        Party::Address(ip("10.244.1.43")),
+        Party::Address(ip("203.0.113.9")),
+        Party::Address(ip("10.96.0.20")),
+        Party::Address(ip("10.96.0.21")),
+        Party::Address(ip("10.96.0.22")),
+        Party::Address(ip("203.0.113.77")),
+    ];
+    let (mut tried, mut few, mut verdicts) = (0, 0, BTreeSet::new());
+    for whole in [mk_served(), mk_protected(&mk_served(), "etcd", |_| ())] {
+        let all = whole.of(Kind::Pod).count();
+        let on_whole = World::from_snapshot(&whole);
+        for from in &ends {
+            for to in &ends {
+                for port in ["tcp/80", "tcp/8080", "tcp/2379", "tcp/30080"] {
+                    let port: calicoctl_protect::calico::ServerPort = port.parse().unwrap();
+                    let connection = Connection::to_port(from.clone(), to.clone(), port);
+                    let question = Question::of_connection(Ends {
+                        from: from.clone(),
+                        to: to.clone(),
+                        port: port.port,
+                    });
+                    let part = read(&whole, &question.wanted());
+                    let expected = on_whole.explain(&connection);
+                    let found = World::from_snapshot(&part).explain(&connection);
+                    assert_eq!(expected, found, "{connection:?}");
+                    verdicts.insert(format!("{:?}", found.verdict));
+                    tried += 1;
+                    few += usize::from(part.of(Kind::Pod).count() < all / 2);
+                }
+            }
+        }
+    }
+    println!("{tried} connections, {few} of them explained with less than half of the pods");
+    assert!(
+        few > tried / 3 && verdicts.len() >= 2,
+        "{few} of {tried}, {verdicts:?}"
+    );
 }

@@ -10,7 +10,7 @@ use super::error::CliError;
 use super::exit::Exit;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::{Kind, Snapshot};
-use crate::plan::reading::Question;
+use crate::plan::reading::{Ends, Question};
 use crate::plan::report;
 use crate::plan::settle::settled;
 use crate::reach::{Connection, Decision, Party, Verdict, World};
@@ -53,18 +53,26 @@ impl ExplainArgs {
     /// When an argument cannot be read, names nothing that is there, or the store cannot be read.
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
         let port = ports(std::slice::from_ref(&self.port))?;
+        let Some(port) = port.first() else {
+            return Ok(Exit::Ok);
+        };
+        let (from, to) = (party(&self.from)?, party(&self.to)?);
+        let ends = Ends {
+            from: from.clone(),
+            to: to.clone(),
+            port: port.port,
+        };
         let mut store = super::open_store(global, None).await?;
-        let snapshot = store.read(&Question::of_anybody().wanted()).await?;
+        let wanted = Question::of_connection(ends).wanted();
+        let snapshot = store.read(&wanted).await?;
         for warning in &snapshot.warnings {
             ui.warn(warning);
         }
         let state = settled(&snapshot, snapshot.clone());
         let world = World::from_snapshot(&state);
-        let from = party(&world, &state, &self.from)?;
-        let to = party(&world, &state, &self.to)?;
-        let Some(port) = port.first() else {
-            return Ok(Exit::Ok);
-        };
+        for party in [&from, &to] {
+            check(&world, &state, party)?;
+        }
         let connection = Connection::to_port(from, to, *port);
         let decision = world.explain(&connection);
         ui.result(&match self.output {
@@ -79,7 +87,7 @@ impl ExplainArgs {
 }
 
 /// Reads a party.
-fn party(world: &World, snapshot: &Snapshot, text: &str) -> Result<Party, CliError> {
+fn party(text: &str) -> Result<Party, CliError> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(Party::Address(ip));
     }
@@ -88,8 +96,8 @@ fn party(world: &World, snapshot: &Snapshot, text: &str) -> Result<Party, CliErr
         None => (text, None),
     };
     let found = match name.split('/').collect::<Vec<_>>().as_slice() {
-        ["pod", namespace, pod] => pod_party(snapshot, namespace, pod)?,
-        ["node", node] | [node] => node_party(world, node)?,
+        ["pod", namespace, pod] => Party::pod(*namespace, *pod),
+        ["node", node] | [node] => Party::node(*node),
         _ => {
             return Err(CliError::usage(format!("`{text}` names no party"))
                 .hint("write a node's name, `pod/NAMESPACE/NAME`, or an address"));
@@ -101,10 +109,21 @@ fn party(world: &World, snapshot: &Snapshot, text: &str) -> Result<Party, CliErr
     })
 }
 
-fn node_party(world: &World, name: &str) -> Result<Party, CliError> {
+/// Refuses a party that is not there.
+fn check(world: &World, snapshot: &Snapshot, party: &Party) -> Result<(), CliError> {
+    match party {
+        Party::Node { name, .. } => check_node(world, name),
+        Party::Pod {
+            namespace, name, ..
+        } => check_pod(snapshot, namespace, name),
+        Party::Address(_) => Ok(()),
+    }
+}
+
+fn check_node(world: &World, name: &str) -> Result<(), CliError> {
     let mut names: Vec<&str> = world.node_names().collect();
     if names.contains(&name) {
-        return Ok(Party::node(name));
+        return Ok(());
     }
     names.sort_by_key(|known| distance(known, name));
     names.truncate(5);
@@ -117,7 +136,7 @@ fn node_party(world: &World, name: &str) -> Result<Party, CliError> {
     )
 }
 
-fn pod_party(snapshot: &Snapshot, namespace: &str, name: &str) -> Result<Party, CliError> {
+fn check_pod(snapshot: &Snapshot, namespace: &str, name: &str) -> Result<(), CliError> {
     let pods = || {
         let kinds = [Kind::Pod, Kind::WorkloadEndpoint].into_iter();
         let all = kinds.flat_map(|kind| snapshot.of(kind));
@@ -125,7 +144,7 @@ fn pod_party(snapshot: &Snapshot, namespace: &str, name: &str) -> Result<Party, 
     };
     let names = |o: &crate::calico::Object| o.name() == name || o.spec_str("pod") == Some(name);
     if pods().any(names) {
-        return Ok(Party::pod(namespace, name));
+        return Ok(());
     }
     let mut known: Vec<&str> = pods().map(crate::calico::Object::name).collect();
     known.sort_by_key(|pod| distance(pod, name));

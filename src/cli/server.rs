@@ -155,6 +155,7 @@ impl ServerArgs {
             servers: vec![server],
             shuts_out: true,
             any_pod: !intent.workloads.is_empty(),
+            ends: None,
         };
         let order = Order::new("server", Course::Forward, move |draft| {
             if granting {

@@ -14,14 +14,18 @@
 //! * those with a `hostPort`, by the template of their controller, and all that nobody known
 //!   controls: their host forwards packets to them.
 //!
-//! All pods are read where each of them counts: for a server that runs in pods, to explain a
-//! connection, where a rule selects clients by what is no label of theirs, and, to tell by name who
-//! is shut out, where pods speak to hosts by addresses of their own (a pool without `natOutgoing`,
-//! or no pools at all).
+//! All pods are read where each of them counts: for a server that runs in pods, where a rule
+//! selects clients by what is no label of theirs, and, to tell by name who is shut out, where pods
+//! speak to hosts by addresses of their own (a pool without `natOutgoing`, or no pools at all). One
+//! connection needs fewer ([`Ends`]): its ends, and what services lead it to, unless an address may
+//! be any pod's.
 //!
-//! Two things are taken for granted: that pods with the labels of Kubernetes' controllers were made
-//! by them, so that their `hostPort`s are in templates; and that a server of which nothing is there
-//! but a client label on pods, in no template, is none.
+//! Three things are taken for granted: that pods with the labels of Kubernetes' controllers were
+//! made by them, so that their `hostPort`s are in templates; that a server of which nothing is there
+//! but a client label on pods, in no template, is none; and that no pod has a network of its own and
+//! a node's address.
+
+mod ends;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +40,8 @@ use crate::recipe::workloads::{WorkloadChoice, pod_labels};
 use crate::selector::{Expr, Selector};
 use crate::store::{Further, Part, Wanted};
 
+pub use ends::Ends;
+
 /// What a command is about, as far as it decides what has to be read.
 #[derive(Debug, Clone, Default)]
 pub struct Question {
@@ -47,6 +53,8 @@ pub struct Question {
     pub shuts_out: bool,
     /// Whether any pod may be meant.
     pub any_pod: bool,
+    /// The one connection that it is about.
+    pub ends: Option<Ends>,
 }
 
 /// More namespaces than this are not asked for one by one.
@@ -88,6 +96,15 @@ impl Question {
         }
     }
 
+    /// What decides about one connection.
+    #[must_use]
+    pub fn of_connection(ends: Ends) -> Self {
+        Self {
+            ends: Some(ends),
+            ..Self::default()
+        }
+    }
+
     /// The question as a store takes it.
     #[must_use]
     pub fn wanted(self) -> Wanted {
@@ -112,7 +129,10 @@ impl Question {
         config_maps(read, &mut parts);
         self.replica_sets(&mut parts);
         let services = self.services(read, &mut parts);
-        if self.any_pod || self.all_count(read) {
+        if let Some(ends) = &self.ends {
+            ends.parts(read, &mut parts);
+        }
+        if self.any_pod || self.ends.is_none() && self.all_count(read) {
             parts.insert(Part::whole(Kind::Pod));
         } else {
             self.pods(read, &services, &mut parts);
@@ -150,7 +170,9 @@ impl Question {
         }
         parts.extend(components().map(Part::pods));
         backends(read, services, parts);
-        clients(read, parts);
+        if self.ends.is_none() {
+            clients(read, parts);
+        }
         forwarded(read, parts);
     }
 
