@@ -265,6 +265,15 @@ async fn objects_that_calico_would_not_act_on_are_refused() {
         let set = ObjectId::global(Kind::GlobalNetworkSet, "s");
         let (done, result) = bench.write(&[set_label(&snapshot, &set, "x", "1")]).await;
         assert_eq!((done, result), (vec![0], Ok(())));
+        // Labels are looked at by themselves.
+        for (key, value) in [("x", "no value!"), ("no key!", "1")] {
+            let label = set_label(&snapshot, &set, key, value);
+            let (done, result) = bench.write(&[label]).await;
+            let error = result.unwrap_err();
+            assert!(done.is_empty());
+            assert_eq!(error.message, "GlobalNetworkSet/s would not be valid");
+            assert!(error.detail[0].contains("no "), "{:?}", error.detail);
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::transport::{MANAGER, Request, Transport};
 use super::trouble::{self, conflict, failed};
 use crate::calico::names::candidates;
 use crate::calico::validate::{Violation, validate};
-use crate::calico::{DatastoreKind, FieldEdit, Object, ObjectId, Version, edit, v1};
+use crate::calico::{DatastoreKind, FieldEdit, FieldPath, Object, ObjectId, Version, edit, v1};
 use crate::store::{StoreError, Write};
 
 /// What all writes of a batch need to know.
@@ -138,16 +138,17 @@ impl Desk<'_> {
         let resource = self.resource(id)?;
         let place = self.place(id, &resource).await?;
         let revision = current(&place, revision);
-        let mut patch = if self.in_v1(id) || id.kind.is_calico() {
-            let base = self.base(id, &place).await?;
-            self.checked_patch(id, &base, edits)?
-        } else {
-            match patch::without_base(edits) {
-                Some(patch) => patch,
-                None => {
-                    let base = self.base(id, &place).await?;
-                    patch::of_edits(&base, edits).map_err(|error| misfit(id, &error))?
-                }
+        let marks = is_of_labels(edits);
+        if marks && id.kind.is_calico() {
+            self.check_labels(id, edits)?;
+        }
+        // Labels are what most changes are about, and nothing else of the object matters to them.
+        let direct = (marks || !id.kind.is_calico()) && !self.in_v1(id);
+        let mut patch = match direct.then(|| patch::without_base(edits)).flatten() {
+            Some(patch) => patch,
+            None => {
+                let base = self.base(id, &place).await?;
+                self.checked_patch(id, &base, edits, !marks)?
             }
         };
         let checks = json!({"metadata": {"resourceVersion": revision}});
@@ -169,38 +170,68 @@ impl Desk<'_> {
         })
     }
 
-    /// The patch of an object of Calico's, whose result must be one that Calico accepts.
+    /// Refuses labels and annotations that Calico would not accept.
+    fn check_labels(&self, id: &ObjectId, edits: &[FieldEdit]) -> Result<(), StoreError> {
+        let mut object = json!({
+            "apiVersion": id.kind.api_version(),
+            "kind": id.kind.name(),
+            "metadata": {"name": id.name, "labels": {}, "annotations": {}},
+        });
+        if let Some(namespace) = &id.namespace {
+            merge(&mut object, json!({"metadata": {"namespace": namespace}}));
+        }
+        let set = |edit: &&FieldEdit| matches!(edit, FieldEdit::Set { .. });
+        let set: Vec<FieldEdit> = edits.iter().filter(set).cloned().collect();
+        edit::apply(&mut object, &set).map_err(|error| misfit(id, &error))?;
+        let object = Object::new(object).map_err(|error| failed(error.to_string()))?;
+        let mut new = validate(&object, self.version);
+        new.retain(|violation| is_of_label(&violation.path));
+        refuse(id, new)
+    }
+
+    /// The patch of a stored object. The result must be one that Calico accepts, where that is to be
+    /// checked.
     fn checked_patch(
         &self,
         id: &ObjectId,
         base: &Value,
         edits: &[FieldEdit],
+        check: bool,
     ) -> Result<Value, StoreError> {
         let in_v1 = self.in_v1(id);
-        let view = match in_v1 {
-            true => Cow::Owned(
-                v1::to_v3(base, self.version).map_err(|error| failed(error.to_string()))?,
-            ),
-            false => Cow::Borrowed(base),
-        };
         let misfits = |error| misfit(id, &error);
-        let mut after = (*view).clone();
-        edit::apply(&mut after, edits).map_err(misfits)?;
         let object = |value| Object::new(value).map_err(|error| failed(error.to_string()));
-        let after = object(after)?;
-        let mut new = validate(&after, self.version);
-        if !new.is_empty() {
-            // What was wrong before is not made worse by changing something else.
-            let before = validate(&object(view.into_owned())?, self.version);
-            new.retain(|v| !before.iter().any(|b| b.message == v.message));
+        let mut after = None;
+        if check && id.kind.is_calico() {
+            let view = match in_v1 {
+                true => Cow::Owned(
+                    v1::to_v3(base, self.version).map_err(|error| failed(error.to_string()))?,
+                ),
+                false => Cow::Borrowed(base),
+            };
+            let mut value = (*view).clone();
+            edit::apply(&mut value, edits).map_err(misfits)?;
+            let checked = object(value)?;
+            let mut new = validate(&checked, self.version);
+            if !new.is_empty() {
+                // What was wrong before is not made worse by changing something else.
+                let before = validate(&object(view.into_owned())?, self.version);
+                new.retain(|v| !before.iter().any(|b| b.message == v.message));
+            }
+            refuse(id, new)?;
+            after = Some(checked);
         }
-        refuse(id, new)?;
         if in_v1 {
             let edits = v1::edits(base, edits, self.version)
                 .map_err(|error| failed(format!("{id} cannot be changed: {error}")))?;
-            patch::of_edits(base, &edits).map_err(misfits)
-        } else {
-            Ok(patch::between(base, after.value()))
+            return match patch::without_base(&edits) {
+                Some(patch) => Ok(patch),
+                None => patch::of_edits(base, &edits).map_err(misfits),
+            };
+        }
+        match after {
+            Some(after) => Ok(patch::between(base, after.value())),
+            None => patch::of_edits(base, edits).map_err(misfits),
         }
     }
 
@@ -320,6 +351,15 @@ impl Desk<'_> {
         let dry_run = if self.dry_run { "&dryRun=All" } else { "" };
         format!("fieldManager={MANAGER}&fieldValidation=Strict{dry_run}")
     }
+}
+
+/// Whether edits are of labels and annotations alone.
+fn is_of_labels(edits: &[FieldEdit]) -> bool {
+    edits.iter().all(|edit| is_of_label(edit.path()))
+}
+
+fn is_of_label(path: &FieldPath) -> bool {
+    path.starts_with(&["metadata", "labels"]) || path.starts_with(&["metadata", "annotations"])
 }
 
 /// An object that may have been there before, without what servers give to each new one. They

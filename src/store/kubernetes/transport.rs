@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use kube::client::{Body, ConfigExt};
-use kube::{Client, Config};
+use kube::Config;
+use kube::client::ConfigExt;
+use reqwest::Body;
 use tokio::sync::{Mutex, RwLock};
+use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 
 use super::exec;
@@ -18,6 +20,10 @@ use super::oidc::{self, Login};
 use super::trouble::{self, Trouble};
 use crate::store::config::KubernetesConfig;
 use crate::store::{StoreError, StoreErrorKind};
+
+/// What sends requests with credentials. The library's own client would pass each one through a
+/// queue to a task of its own, and wrap bodies twice.
+type Client = BoxCloneSyncService<http::Request<Body>, http::Response<Bytes>, BoxError>;
 
 /// The manager under which changes are recorded in `managedFields`.
 pub(super) const MANAGER: &str = "calicoctl-protect";
@@ -172,13 +178,12 @@ impl Transport {
                 USER_AGENT,
                 concat!("calicoctl-protect/", env!("CARGO_PKG_VERSION")),
             );
-        let mut body = Body::empty();
+        let mut body = Body::default();
         if let Some((content_type, bytes)) = &request.body {
             sent = sent.header(CONTENT_TYPE, *content_type);
-            body = Body::from(bytes.clone());
+            body = bytes.clone().into();
         }
-        let response = client.send(sent.body(body)?).await?;
-        let (head, body) = response.into_parts();
+        let (head, body) = client.oneshot(sent.body(body)?).await?.into_parts();
         let seconds = head
             .headers
             .get(RETRY_AFTER)
@@ -187,7 +192,7 @@ impl Transport {
         Ok(Answer {
             status: head.status.as_u16(),
             retry_after: seconds.map(Duration::from_secs),
-            body: body.collect_bytes().await?,
+            body,
             tries: 1,
         })
     }
@@ -264,12 +269,14 @@ async fn connect(
         .build()
         .map_err(|error| wrong(format!("cannot make an HTTP client: {error}")))?;
     let transport = tower::service_fn(move |request: http::Request<Body>| {
-        let http = http.clone();
+        let sent = reqwest::Request::try_from(request).map(|request| http.execute(request));
         async move {
-            let (head, body) = request.into_parts();
-            let request = http::Request::from_parts(head, body.collect_bytes().await?);
-            let response = http.execute(reqwest::Request::try_from(request)?).await?;
-            Ok::<http::Response<reqwest::Body>, BoxError>(response.into())
+            let mut response = sent?.await?;
+            let mut answer = http::Response::new(Bytes::new());
+            *answer.status_mut() = response.status();
+            std::mem::swap(answer.headers_mut(), response.headers_mut());
+            *answer.body_mut() = response.bytes().await?;
+            Ok::<_, BoxError>(answer)
         }
     });
     let said = |error: kube::Error| trouble::of_setup(&error);
@@ -279,7 +286,7 @@ async fn connect(
         .layer(config.extra_headers_layer().map_err(said)?)
         .map_err(BoxError::from)
         .service(transport);
-    Ok(Client::new(service.boxed_clone(), config.default_namespace))
+    Ok(BoxCloneSyncService::new(service))
 }
 
 fn tls(config: &Config) -> Result<rustls::ClientConfig, StoreError> {
