@@ -185,6 +185,23 @@ async fn https_to_a_server_that_speaks_http_is_told() {
     .unwrap_err();
     let hint = error.hint.as_deref().unwrap_or_default();
     assert!(hint.contains("speaks HTTP"), "{error:?}");
+    // Others end the connection without a word.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+        }
+    });
+    let error = try_read(KubernetesConfig {
+        endpoint: Some(format!("https://{address}")),
+        insecure: true,
+        ..KubernetesConfig::default()
+    })
+    .await
+    .unwrap_err();
+    let hint = error.hint.as_deref().unwrap_or_default();
+    assert!(hint.contains("speaks HTTP"), "{error:?}");
 }
 
 /// Login pages of networks, and proxies that explain themselves.

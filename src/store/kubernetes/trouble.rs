@@ -112,7 +112,7 @@ impl Trouble {
             error.hint("the proxy did not let it through: check `proxy-url` of the kubeconfig, `HTTPS_PROXY` and `NO_PROXY`")
         } else if chain.contains("DNS") || chain.contains("dns") {
             error.hint("check the server's name in the kubeconfig, and this machine's DNS")
-        } else if cut {
+        } else if cut || chain.contains("handshake eof") {
             error.hint(NO_TLS)
         } else {
             error.hint("is the server running, and can this machine reach it?")
