@@ -192,9 +192,13 @@ impl Raw {
     }
 
     /// Turns users on: `root`, `calico` that may do everything below `/calico/`, `reader` that may
-    /// only read there, and `nobody` without a role. Passwords are the names with `-secret`.
+    /// only read there, `writer` that may only write, and `nobody` without a role. Passwords are the names with `-secret`.
     pub async fn turn_users_on(&self) {
-        for (role, kind) in [("all-of-calico", 2), ("read-calico", 0)] {
+        for (role, kind) in [
+            ("all-of-calico", 2),
+            ("read-calico", 0),
+            ("write-calico", 1),
+        ] {
             self.auth(
                 "RoleAdd",
                 Words {
@@ -218,6 +222,7 @@ impl Raw {
             ("root", "root"),
             ("calico", "all-of-calico"),
             ("reader", "read-calico"),
+            ("writer", "write-calico"),
             ("nobody", ""),
         ] {
             let second = format!("{user}-secret");

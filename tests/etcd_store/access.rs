@@ -195,13 +195,15 @@ async fn users_and_what_they_may_do() {
     );
     let error = refusal(&config).await;
     assert_eq!(error.message, "etcd wants a user, and none is given");
-    let error = refusal(&with_user(&config, "nobody", "nobody-secret")).await;
-    let key = format!("{ROOT}clusterinformations/default");
-    assert_eq!(
-        error.message,
-        format!("etcd user `nobody` may not access `{key}`")
-    );
-    assert!(error.hint.unwrap().contains("grant-permission"));
+    for name in ["nobody", "writer"] {
+        let error = refusal(&with_user(&config, name, &format!("{name}-secret"))).await;
+        let key = format!("{ROOT}clusterinformations/default");
+        assert_eq!(
+            error.message,
+            format!("etcd user `{name}` may not access `{key}`")
+        );
+        assert!(error.hint.unwrap().contains("grant-permission"));
+    }
 
     let mut reader = open(&with_user(&config, "reader", "reader-secret"))
         .await
