@@ -268,8 +268,9 @@ fn recorded_within(
             let waivers = Waivers::default();
             conclude(order, prepared, &waivers, &running, &global, store, ui).await
         });
-    let folders = Folder::all(state.path());
-    (end, folders.iter().flat_map(record::all).collect())
+    let folders = Folder::all(state.path()).unwrap();
+    let runs = folders.iter().map(|folder| record::all(folder).unwrap());
+    (end, runs.flat_map(|runs| runs.known).collect())
 }
 
 /// Somebody rewrites a label of an endpoint.

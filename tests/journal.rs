@@ -12,10 +12,10 @@
 mod command;
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use command::journals::{history, journals, last};
 use command::trips::{ETCD, OWN, copy, words};
 use command::{Cluster, Run, Tree};
 use serde_json::Value;
@@ -30,46 +30,9 @@ fn does(cluster: &Cluster, line: &str) -> Run {
     cluster.does(&[&words(line)[..], &["--yes"]].concat())
 }
 
-/// What the history tells, oldest first.
-#[track_caller]
-fn history(cluster: &Cluster) -> Vec<Value> {
-    let run = cluster.refused(0, &["history", "-o", "json"]);
-    let value: Value = serde_json::from_str(&run.out).unwrap_or_default();
-    assert_eq!(value["format_version"], "1.0", "{run}");
-    value["runs"].as_array().cloned().unwrap_or_default()
-}
-
-#[track_caller]
-fn last(cluster: &Cluster) -> (String, String) {
-    let runs = history(cluster);
-    let text = |key: &str| {
-        let text = runs.last().and_then(|run| run[key].as_str());
-        text.unwrap_or_default().to_owned()
-    };
-    (text("id"), text("state"))
-}
-
 #[track_caller]
 fn same(now: &Tree, before: &Tree, what: &str) {
     now.assert_same(before, &[what]);
-}
-
-/// Every file of the journal.
-fn journals(cluster: &Cluster) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![cluster.state()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-            let path = entry.path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|e| e == "jsonl") {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]
@@ -120,7 +83,7 @@ fn a_dry_run_and_a_refusal_leave_no_journal() {
     let cluster = Cluster::example();
     cluster.refused(0, &[&SERVER[..4], &["--dry-run"]].concat());
     cluster.refused(64, &SERVER[..4]);
-    assert_eq!(journals(&cluster), Vec::<PathBuf>::new());
+    assert!(journals(&cluster).is_empty());
 }
 
 #[test]

@@ -159,12 +159,15 @@ impl Folder {
     }
 
     /// The folders of all clusters.
-    #[must_use]
-    pub fn all(root: &Path) -> Vec<Self> {
-        let entries = fs::read_dir(root).into_iter().flatten().flatten();
-        let mut paths: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    ///
+    /// # Errors
+    ///
+    /// When there may be some, and they cannot be listed.
+    pub fn all(root: &Path) -> Result<Vec<Self>, StoreError> {
+        let mut paths = inside(root)?;
+        paths.retain(|path| path.is_dir());
         paths.sort();
-        paths.into_iter().map(|path| Self { path }).collect()
+        Ok(paths.into_iter().map(|path| Self { path }).collect())
     }
 
     /// Where it is.
@@ -186,18 +189,19 @@ impl Folder {
     }
 
     /// Every run that has a journal, oldest first.
-    #[must_use]
-    pub fn runs(&self) -> Vec<RunId> {
-        let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        let id = |entry: fs::DirEntry| {
-            let path = entry.path();
-            let stem = path.file_stem()?.to_str()?.to_owned();
+    ///
+    /// # Errors
+    ///
+    /// When there may be some, and they cannot be listed.
+    pub fn runs(&self) -> Result<Vec<RunId>, StoreError> {
+        let id = |path: &PathBuf| {
             let journal = path.extension().is_some_and(|e| e == ENDING);
-            stem.parse().ok().filter(|_| journal)
+            let id = path.file_stem()?.to_str()?.parse().ok();
+            id.filter(|_| journal)
         };
-        let mut ids: Vec<RunId> = entries.filter_map(id).collect();
+        let mut ids: Vec<RunId> = inside(&self.path)?.iter().filter_map(id).collect();
         ids.sort_unstable();
-        ids
+        Ok(ids)
     }
 
     /// Makes the folder, for this user alone.
@@ -259,6 +263,15 @@ impl Folder {
             _ => None,
         }
     }
+}
+
+/// What is in a folder that need not be there.
+fn inside(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    entries.map_err(|error| cannot("read", folder, &error))
 }
 
 /// The right to write to a cluster.

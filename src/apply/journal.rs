@@ -175,7 +175,7 @@ impl Journal {
     ///
     /// When the file cannot be made.
     pub fn begin(folder: &Folder, mut header: Header) -> Result<Self, StoreError> {
-        let last = folder.runs().last().map(|id| id.next());
+        let last = folder.runs()?.last().map(|id| id.next());
         let mut id = RunId::at(header.started).max(last.unwrap_or(header.id));
         let (path, file) = loop {
             let path = folder.file(id);

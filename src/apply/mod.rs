@@ -17,7 +17,7 @@ pub mod window;
 pub use folder::{Actor, Folder, Lock};
 pub use id::RunId;
 pub use journal::{End, Entry, Header, Journal};
-pub use record::{Record, State};
+pub use record::{Record, Runs, State};
 
 /// How a run ended.
 #[derive(Debug)]

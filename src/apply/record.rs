@@ -60,6 +60,42 @@ pub struct Record {
     pub length: u64,
 }
 
+/// Why a journal cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// The run was ended before it could write anything.
+    #[error("its first line is not whole, so nothing was written by the run")]
+    Cut,
+    /// Another version of the tool wrote it.
+    #[error("its form `{0}` is not known")]
+    Version(String),
+    /// Something else.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Runs of a cluster by their journals.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// Those that are known, oldest first.
+    pub known: Vec<Record>,
+    /// Why the journals of others cannot be used, oldest first. What those wrote is not known.
+    pub unknown: Vec<StoreError>,
+}
+
+impl Runs {
+    fn read(folder: &Folder, ids: impl Iterator<Item = RunId>) -> Self {
+        let mut runs = Self::default();
+        for id in ids {
+            match Record::unless_cut(folder, id) {
+                Ok(record) => runs.known.extend(record),
+                Err(error) => runs.unknown.push(error),
+            }
+        }
+        runs
+    }
+}
+
 impl Record {
     /// Reads the journal of a run. A file that is cut anywhere is understood up to the cut.
     ///
@@ -67,6 +103,23 @@ impl Record {
     ///
     /// When there is none, it cannot be read, is of an unknown version, or its header is not whole.
     pub fn read(folder: &Folder, id: RunId) -> Result<Self, StoreError> {
+        Self::open(folder, id)?.map_err(|damage| unusable(folder, id, &damage))
+    }
+
+    /// The same; `None` for a run that was ended before it could write anything.
+    ///
+    /// # Errors
+    ///
+    /// When there is no journal, it cannot be read, is of an unknown version, or is damaged.
+    pub fn unless_cut(folder: &Folder, id: RunId) -> Result<Option<Self>, StoreError> {
+        match Self::open(folder, id)? {
+            Ok(record) => Ok(Some(record)),
+            Err(Damage::Cut) => Ok(None),
+            Err(damage) => Err(unusable(folder, id, &damage)),
+        }
+    }
+
+    fn open(folder: &Folder, id: RunId) -> Result<Result<Self, Damage>, StoreError> {
         let path = folder.file(id);
         let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
@@ -75,42 +128,32 @@ impl Record {
             }
             _ => cannot("read", &path, &error),
         })?;
-        Self::parse(BufReader::new(file)).map_err(|damage| {
-            let shown = path.display();
-            StoreError::new(
-                StoreErrorKind::Failed,
-                format!("the journal `{shown}` cannot be used: {damage}"),
-            )
-            .hint("`status` and `check` show what is there")
-        })
+        Ok(Self::parse(BufReader::new(file)))
     }
 
     /// Reads a journal.
     ///
     /// # Errors
     ///
-    /// A few words on what is wrong with the header: it is not whole, or of an unknown version.
-    pub fn parse(mut file: impl io::BufRead) -> Result<Self, String> {
+    /// What is wrong with the header: it is not whole, or of an unknown version.
+    pub fn parse(mut file: impl io::BufRead) -> Result<Self, Damage> {
+        let other = |error: &dyn std::fmt::Display| Damage::Other(error.to_string());
         let mut line = Vec::new();
-        let count = file
-            .read_until(b'\n', &mut line)
-            .map_err(|e| e.to_string())?;
+        let count = file.read_until(b'\n', &mut line);
+        let count = count.map_err(|error| other(&error))?;
         if line.last() != Some(&b'\n') {
-            return Err("its first line is not whole, so nothing was written by the run".into());
+            return Err(Damage::Cut);
         }
         #[derive(serde::Deserialize)]
         struct Version {
             format_version: String,
         }
-        let version: Version = serde_json::from_slice(&line).map_err(|e| e.to_string())?;
+        let version: Version = serde_json::from_slice(&line).map_err(|error| other(&error))?;
         let major = |version: &str| version.split('.').next().map(str::to_owned);
         if major(&version.format_version) != major(FORMAT_VERSION) {
-            return Err(format!(
-                "its form `{}` is not known",
-                version.format_version
-            ));
+            return Err(Damage::Version(version.format_version));
         }
-        let header = serde_json::from_slice(&line).map_err(|e| e.to_string())?;
+        let header = serde_json::from_slice(&line).map_err(|error| other(&error))?;
         let mut record = Self {
             header,
             plans: Vec::new(),
@@ -262,22 +305,40 @@ impl Record {
     }
 }
 
-/// The runs of a cluster, oldest first. Those of which not even the header is whole are left out:
-/// they wrote nothing.
-#[must_use]
-pub fn all(folder: &Folder) -> Vec<Record> {
-    let ids = folder.runs().into_iter();
-    ids.filter_map(|id| Record::read(folder, id).ok()).collect()
+fn unusable(folder: &Folder, id: RunId, damage: &Damage) -> StoreError {
+    let shown = folder.file(id);
+    let shown = shown.display();
+    StoreError::new(
+        StoreErrorKind::Failed,
+        format!("the journal `{shown}` cannot be used: {damage}"),
+    )
+    .hint(match damage {
+        Damage::Version(_) => "use the version of the tool that wrote it",
+        Damage::Cut | Damage::Other(_) => "`status` and `check` show what is there",
+    })
 }
 
-/// The runs of a cluster that have not come to an end, oldest first.
-#[must_use]
-pub fn unfinished(folder: &Folder) -> Vec<Record> {
-    let ids = folder.runs().into_iter();
-    let open = ids.filter(|id| !is_over(folder, *id));
-    let records = open.filter_map(|id| Record::read(folder, id).ok());
+/// The runs of a cluster. Those of which not even the header is whole are left out: they wrote
+/// nothing.
+///
+/// # Errors
+///
+/// When they cannot be listed.
+pub fn all(folder: &Folder) -> Result<Runs, StoreError> {
+    Ok(Runs::read(folder, folder.runs()?.into_iter()))
+}
+
+/// The runs of a cluster that have not come to an end, or may not have.
+///
+/// # Errors
+///
+/// When they cannot be listed.
+pub fn unfinished(folder: &Folder) -> Result<Runs, StoreError> {
+    let ids = folder.runs()?.into_iter();
+    let mut runs = Runs::read(folder, ids.filter(|id| !is_over(folder, *id)));
     let waits = |record: &Record| matches!(record.state(), State::Partly | State::Unconfirmed);
-    records.filter(waits).collect()
+    runs.known.retain(waits);
+    Ok(runs)
 }
 
 /// Whether the last line of a journal says that the run is over: what there is to know without

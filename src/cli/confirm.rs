@@ -1,5 +1,6 @@
 //! `confirm`, and the window in which it is waited for.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::args::Global;
@@ -74,21 +75,17 @@ impl ConfirmArgs {
 
     fn find(&self, global: &Global) -> Result<(Folder, Record), CliError> {
         let root = folder::root(global.journal.as_deref())?;
-        let folders = Folder::all(&root).into_iter();
         if let Some(id) = self.id {
-            let mut found = folders.filter(|folder| folder.file(id).is_file());
-            let folder = found.next().ok_or_else(|| no_run(id))?;
+            let folder = folder_with(&root, id)?;
             let record = Record::read(&folder, id)?;
             return Ok((folder, record));
         }
-        let waiting = folders.flat_map(|folder| {
-            let records = record::unfinished(&folder).into_iter();
-            let waiting = records.filter(|record| record.state() == State::Unconfirmed);
-            waiting
-                .map(move |record| (folder.clone(), record))
-                .collect::<Vec<_>>()
-        });
-        let mut waiting: Vec<_> = waiting.collect();
+        let mut waiting = Vec::new();
+        for folder in Folder::all(&root)? {
+            let mut records = record::unfinished(&folder)?.known;
+            records.retain(|record| record.state() == State::Unconfirmed);
+            waiting.extend(records.into_iter().map(|record| (folder.clone(), record)));
+        }
         let only = waiting.pop();
         match only {
             Some(only) if waiting.is_empty() => Ok(only),
@@ -101,17 +98,24 @@ impl ConfirmArgs {
                 });
                 Err(error.hint("name one: `confirm ID`"))
             }
-            None => Err(CliError::usage("no run waits to be confirmed")
-                .hint("`history` shows what became of earlier ones")),
+            None => Err(CliError::usage("no run waits to be confirmed").hint(ELSEWHERE)),
         }
     }
 }
 
-/// The failure that there is no such run.
-#[must_use]
-pub fn no_run(id: RunId) -> CliError {
-    CliError::usage(format!("there is no run `{id}`")).hint("`history` lists the runs")
+/// The folder of journals that has a run, of all clusters.
+///
+/// # Errors
+///
+/// When there is no such run, or the folders cannot be listed.
+pub fn folder_with(root: &Path, id: RunId) -> Result<Folder, CliError> {
+    let mut folders = Folder::all(root)?.into_iter();
+    let found = folders.find(|folder| folder.file(id).is_file());
+    found.ok_or_else(|| CliError::usage(format!("there is no run `{id}`")).hint(ELSEWHERE))
 }
+
+const ELSEWHERE: &str = "`history --all` lists the runs of this user on this machine; \
+    `--journal DIR` names the journals of others";
 
 /// Notes that a run is kept, and so done.
 fn kept(journal: &mut Journal) -> Result<(), CliError> {

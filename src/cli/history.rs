@@ -90,13 +90,11 @@ impl HistoryArgs {
     pub async fn run(&self, global: &Global, ui: Ui) -> Result<Exit, CliError> {
         let root = folder::root(global.journal.as_deref())?;
         if let Some(id) = self.id {
-            let mut found = Folder::all(&root).into_iter();
-            let found = found.find(|folder| folder.file(id).is_file());
-            let folder = found.ok_or_else(|| confirm::no_run(id))?;
+            let folder = confirm::folder_with(&root, id)?;
             return self.one(&folder, &Record::read(&folder, id)?, ui);
         }
         let folders = if self.all {
-            Folder::all(&root)
+            Folder::all(&root)?
         } else {
             vec![self.cluster(global).await.map_err(|error| {
                 error.or_hint("`history --all` lists the runs on all clusters without asking one")
@@ -105,8 +103,11 @@ impl HistoryArgs {
         let mut runs: Vec<RunReport> = Vec::new();
         for folder in &folders {
             let busy = folder.busy().is_some();
-            let records = record::all(folder);
-            runs.extend(records.iter().map(|record| summary(record, busy)));
+            let found = record::all(folder)?;
+            runs.extend(found.known.iter().map(|record| summary(record, busy)));
+            for error in &found.unknown {
+                super::session::tell_unknown(error, ui);
+            }
         }
         runs.sort_by_key(|run| run.id);
         if self.output != Format::Text {
@@ -282,11 +283,13 @@ fn table(runs: &[RunReport], all: bool) -> String {
         };
         let _ = writeln!(
             text,
-            "{:<7} {:<17}  {who:<names$}  {style}{words:<states$}{style:#}  {:>9}  {}{}",
+            "{:<7} {:<17}  {who:<names$}  {style}{words:<states$}{style:#}  {:>9}  {}{}{}",
             run.id.to_string(),
             when(run.started),
             format!("{}/{}", run.written, run.steps),
             clean(&run.command.join(" ")),
+            run.undoes
+                .map_or_else(String::new, |id| format!("  (takes back {id})")),
             clean(&place),
         );
     }

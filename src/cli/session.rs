@@ -5,11 +5,13 @@ use std::time::SystemTime;
 use super::args::Global;
 use super::error::CliError;
 use super::show::counted;
-use super::ui::Ui;
-use crate::apply::{Actor, End, Folder, Journal, Lock, Record, State, folder, record};
+use super::ui::{Ui, clean};
+use crate::apply::{Actor, End, Folder, Journal, Lock, Record, Runs, State, folder, record};
 use crate::calico::{Datastore, Snapshot};
+use crate::plan::Change;
 use crate::plan::rebase::Precedence;
 use crate::plan::replay::{Direction, replay};
+use crate::store::StoreError;
 
 /// A session of writing to a cluster. Nobody else of this tool writes to it meanwhile.
 pub struct Session {
@@ -41,7 +43,7 @@ impl Session {
     /// older than that.
     #[must_use]
     pub fn written_since(&self, moment: SystemTime) -> bool {
-        let runs = self.folder.runs().into_iter().rev();
+        let runs = self.folder.runs().unwrap_or_default().into_iter().rev();
         runs.take(8).any(|id| {
             let written = std::fs::metadata(self.folder.file(id)).and_then(|m| m.modified());
             written.is_ok_and(|written| written >= moment)
@@ -51,11 +53,8 @@ impl Session {
     /// Looks at runs that came to no end. Those whose changes are all there by now, or all gone,
     /// are noted to have ended; the others are told.
     pub fn look_back(&self, now: &Snapshot, ui: Ui) {
-        for record in record::unfinished(&self.folder) {
-            match standing(&record, now) {
-                Some(end) if record.state() == State::Partly => self.close(&record, end),
-                _ => tell(&record, ui),
-            }
+        for (record, end) in tell_unfinished(&self.folder, now, ui) {
+            self.close(&record, end);
         }
     }
 
@@ -63,7 +62,11 @@ impl Session {
         let why = Some("found so by a later run".to_owned());
         let noted = Journal::reopen(&self.folder, record.id())
             .and_then(|mut journal| journal.end(end, why))
-            .and_then(|()| self.link(record));
+            .and_then(|()| match end {
+                End::Done => self.link(record),
+                // It has taken nothing back.
+                End::Partly | End::Nothing => Ok(()),
+            });
         if let Err(error) = noted {
             tracing::warn!(%error, run = %record.id(), "cannot note the end of a run");
         }
@@ -74,13 +77,20 @@ impl Session {
     /// # Errors
     ///
     /// When that cannot be written.
-    pub fn link(&self, record: &Record) -> Result<(), crate::store::StoreError> {
+    pub fn link(&self, record: &Record) -> Result<(), StoreError> {
         use crate::apply::Entry;
         let Some(undone) = record.header.undoes else {
             return Ok(());
         };
         let (at, by) = (jiff::Timestamp::now(), record.id());
         Journal::reopen(&self.folder, undone)?.note(&Entry::Undone { at, by })?;
+        // Others that stopped half-way at the same are at their end, too.
+        for other in record::unfinished(&self.folder)?.known {
+            if other.id() != by && other.header.undoes == Some(undone) {
+                let why = Some(format!("run {by} did the rest"));
+                Journal::reopen(&self.folder, other.id())?.end(End::Done, why)?;
+            }
+        }
         // Taking back what took something back makes that again.
         let inner = Record::read(&self.folder, undone)?.header.undoes;
         match inner {
@@ -113,6 +123,12 @@ pub fn folder_of(global: &Global, datastore: &Datastore) -> Result<Folder, CliEr
 /// How a run that came to no end has ended after all, by what is there; `None` where only a part
 /// of it is.
 fn standing(record: &Record, now: &Snapshot) -> Option<End> {
+    let changed = |step: &&Change| step.before.is_some() && step.after.is_some();
+    let mut changed = record.header.steps.iter().filter(changed);
+    if changed.any(|step| now.stored(&step.id).is_none()) {
+        // It may be gone, and it may be what nobody had to read now, such as a pod.
+        return None;
+    }
     let nothing_left = |order: Vec<usize>, direction| {
         let steps = &record.header.steps;
         let left = replay(steps, &order, now, direction, Precedence::Theirs, "");
@@ -124,8 +140,36 @@ fn standing(record: &Record, now: &Snapshot) -> Option<End> {
     nothing_left(record.back(), Direction::Back).then_some(End::Nothing)
 }
 
+/// Tells of runs that came to no end. Those whose changes are all there by now, or all gone, are
+/// returned instead, with the end that this is.
+pub fn tell_unfinished(folder: &Folder, now: &Snapshot, ui: Ui) -> Vec<(Record, End)> {
+    let runs = record::unfinished(folder).unwrap_or_else(|error| Runs {
+        unknown: vec![error],
+        ..Runs::default()
+    });
+    for error in &runs.unknown {
+        tell_unknown(error, ui);
+    }
+    let mut over = Vec::new();
+    for record in runs.known {
+        match standing(&record, now) {
+            Some(end) if record.state() == State::Partly => over.push((record, end)),
+            _ => tell(&record, ui),
+        }
+    }
+    over
+}
+
+/// Tells of a run whose journal cannot be used.
+pub fn tell_unknown(error: &StoreError, ui: Ui) {
+    ui.warn(&error.message);
+    if let Some(hint) = &error.hint {
+        ui.say(&format!("hint: {}", clean(hint)));
+    }
+}
+
 /// Tells of a run that came to no end.
-pub fn tell(record: &Record, ui: Ui) {
+fn tell(record: &Record, ui: Ui) {
     let id = record.id();
     let header = &record.header;
     let run = format!(
@@ -158,4 +202,80 @@ pub fn tell(record: &Record, ui: Ui) {
 #[must_use]
 pub fn when(moment: jiff::Timestamp) -> String {
     moment.strftime("%Y-%m-%d %H:%MZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::{Header, RunId, journal};
+    use crate::calico::edit::diff;
+    use crate::calico::{DatastoreKind, Object, Stored};
+    use crate::plan::saved::Waivers;
+    use crate::recipe::Stage;
+    use serde_json::{Value, json};
+
+    fn mk_pod(labels: Value) -> Object {
+        let value = json!({"apiVersion": "v1", "kind": "Pod",
+            "metadata": {"namespace": "n", "name": "p", "labels": labels}});
+        Object::new(value).unwrap()
+    }
+
+    fn mk_record(before: &Object, after: &Object) -> Record {
+        let step = Change {
+            stage: Stage::Clients,
+            id: before.id().clone(),
+            edits: diff(before.value(), after.value()),
+            before: Some(before.clone()),
+            after: Some(after.clone()),
+            why: Vec::new(),
+            place: None,
+            revision: None,
+            owners: Vec::new(),
+        };
+        let started = jiff::Timestamp::UNIX_EPOCH;
+        let header = Header {
+            format_version: journal::FORMAT_VERSION.into(),
+            id: RunId::at(started),
+            started,
+            tool: "0.1.0".into(),
+            by: Actor::this(&[]),
+            datastore: mk_datastore(),
+            undoes: None,
+            confirm_within: None,
+            waivers: Waivers::default(),
+            before: Waivers::default(),
+            kept: 0,
+            steps: vec![step],
+        };
+        let lines = format!("{}\n{{\"intended\":0}}\n", json!(header));
+        Record::parse(lines.as_bytes()).unwrap()
+    }
+
+    fn mk_datastore() -> Datastore {
+        Datastore {
+            kind: DatastoreKind::Etcd,
+            location: "here".into(),
+            cluster_guid: None,
+            version: None,
+        }
+    }
+
+    fn mk_snapshot(object: Option<Object>) -> Snapshot {
+        let stored = object.map(|object| Stored {
+            object,
+            revision: "7".into(),
+            place: "there".into(),
+        });
+        Snapshot::new(mk_datastore(), stored)
+    }
+
+    #[test]
+    fn how_a_run_ended_is_not_told_by_what_was_not_read() {
+        let (before, after) = (mk_pod(json!({})), mk_pod(json!({"a": "b"})));
+        let record = mk_record(&before, &after);
+        let end = |now| standing(&record, &mk_snapshot(now));
+        assert_eq!(end(Some(before)), Some(End::Nothing));
+        assert_eq!(end(Some(after)), Some(End::Done));
+        assert_eq!(end(None), None);
+    }
 }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Effects, Style};
 
 use super::error::CliError;
+use super::interrupt::Interrupt;
 use crate::plugin::called::Called;
 
 /// Red, for errors and what goes away.
@@ -115,6 +116,26 @@ impl Ui {
         let mut err = anstream::stderr().lock();
         // Nobody is left to tell when standard error fails.
         let _ = writeln!(err, "{text}");
+    }
+}
+
+/// Asks a question. Ctrl-C is no answer, and leaves the terminal as it was.
+///
+/// # Errors
+///
+/// When nobody can be asked.
+pub fn answer<T>(
+    ask: impl FnOnce() -> dialoguer::Result<Option<T>>,
+) -> dialoguer::Result<Option<T>> {
+    // Or it would end the process at once, while the cursor is hidden.
+    let _ = Interrupt::listen();
+    match ask() {
+        Err(dialoguer::Error::IO(error)) if error.kind() == io::ErrorKind::Interrupted => {
+            let _ = console::Term::stderr().show_cursor();
+            Ui::to_stderr("");
+            Ok(None)
+        }
+        answer => answer,
     }
 }
 

@@ -14,7 +14,7 @@ use super::session::{Session, folder_of};
 use super::show::counted;
 use super::ui::Ui;
 use super::write::{self, Prepared};
-use crate::apply::{End, Entry, Folder, Journal, Record, RunId, State, record};
+use crate::apply::{End, Entry, Folder, Journal, Record, RunId, State};
 use crate::calico::{ObjectId, Snapshot};
 use crate::plan::reading::Question;
 use crate::plan::rebase::{Overlap, Precedence};
@@ -171,7 +171,13 @@ pub fn wanted(record: &Record) -> Wanted {
 /// The run that is meant.
 fn pick(folder: &Folder, direction: Direction, id: Option<RunId>) -> Result<Record, CliError> {
     if let Some(id) = id {
-        return Ok(Record::read(folder, id)?);
+        let record = Record::read(folder, id)?;
+        if direction == Direction::Onward && record.state() == State::Undone {
+            let message = format!("run {id} is undone: it did not stop half-way");
+            return Err(CliError::usage(message)
+                .hint("`history` shows by which run; to `undo` that one makes it again"));
+        }
+        return Ok(record);
     }
     let fits = |record: &Record| match direction {
         Direction::Back => {
@@ -180,18 +186,22 @@ fn pick(folder: &Folder, direction: Direction, id: Option<RunId>) -> Result<Reco
         }
         Direction::Onward => record.state() == State::Partly,
     };
-    let found = folder.runs().into_iter().rev();
-    let mut found = found
-        .filter_map(|id| Record::read(folder, id).ok())
-        .filter(fits);
-    found.next().ok_or_else(|| {
-        let message = match direction {
-            Direction::Back => "there is no run to undo on this cluster",
-            Direction::Onward => "no run stopped half-way on this cluster",
-        };
-        CliError::usage(message)
-            .hint("`history` lists the runs; the journal is kept per user and machine")
-    })
+    for id in folder.runs()?.into_iter().rev() {
+        // What came before a run of which nothing is known is not the last.
+        let record = Record::unless_cut(folder, id).map_err(|error| {
+            CliError::from(error)
+                .hint("name the run that you mean: `undo ID`; `history` lists them")
+        })?;
+        if let Some(record) = record.filter(fits) {
+            return Ok(record);
+        }
+    }
+    let message = match direction {
+        Direction::Back => "there is no run to undo on this cluster",
+        Direction::Onward => "no run stopped half-way on this cluster",
+    };
+    Err(CliError::usage(message)
+        .hint("`history` lists the runs; the journal is kept per user and machine"))
 }
 
 /// What is left to do, once it is known whose word counts where others have changed the same.
@@ -267,11 +277,11 @@ fn ask(
     for line in lines {
         ui.say(&format!("  {}", super::ui::clean(&line)));
     }
-    let answer = dialoguer::Select::new()
-        .with_prompt("What is to become of them?")
+    let select = dialoguer::Select::new()
+        .with_prompt("What is to become of them")
         .items(["keep them as they are", "write over them", "stop"])
-        .default(0)
-        .interact_opt();
+        .default(0);
+    let answer = super::ui::answer(|| select.interact_opt());
     match answer {
         Ok(Some(0)) => Ok(Overlaps::Keep),
         Ok(Some(1)) => Ok(Overlaps::Restore),
@@ -364,10 +374,7 @@ fn with(mut waivers: Waivers, more: &Waivers) -> Waivers {
 
 /// Tells of runs that came to no end, where nothing is written.
 pub fn tell_unfinished(global: &Global, now: &Snapshot, ui: Ui) {
-    let Ok(folder) = folder_of(global, &now.datastore) else {
-        return;
-    };
-    for record in record::unfinished(&folder) {
-        super::session::tell(&record, ui);
+    if let Ok(folder) = folder_of(global, &now.datastore) {
+        super::session::tell_unfinished(&folder, now, ui);
     }
 }

@@ -157,13 +157,13 @@ pub async fn conclude(
         return Ok(Exit::Ok);
     }
     refuse(&prepared, waivers)?;
-    let Some(session) = begin(global, &prepared, running.dry_run, ui)? else {
+    let Some((session, overtaken)) = begin(global, &prepared, running.dry_run, ui)? else {
         ui.say("dry run: nothing was written");
         return Ok(running.pending(&prepared.plan));
     };
     store.tidy();
     let mut prepared = prepared;
-    if session.written_since(prepared.begun) {
+    if overtaken {
         let mut conflict =
             CliError::new(Exit::Conflict, "another run wrote to the cluster meanwhile");
         conflict.conflict = true;
@@ -206,8 +206,9 @@ fn nothing_left(ui: Ui) -> Exit {
     Exit::Ok
 }
 
-/// Begins a session of writing, and tells what earlier runs have left half-done. A dry run has
-/// none, and where there is nothing to write it does not matter whether one can be had.
+/// Begins a session of writing, and tells what earlier runs have left half-done; beside it stands
+/// whether another run may have written since the plan was made. A dry run has none, and where there
+/// is nothing to write it does not matter whether one can be had.
 ///
 /// # Errors
 ///
@@ -217,7 +218,7 @@ fn begin(
     prepared: &Prepared,
     dry_run: bool,
     ui: Ui,
-) -> Result<Option<Session>, CliError> {
+) -> Result<Option<(Session, bool)>, CliError> {
     let now = &prepared.snapshot;
     if dry_run {
         super::undo::tell_unfinished(global, now, ui);
@@ -225,8 +226,10 @@ fn begin(
     }
     match Session::open(global, &now.datastore) {
         Ok(session) => {
+            // Looking back may write to journals, too.
+            let overtaken = session.written_since(prepared.begun);
             session.look_back(now, ui);
-            Ok(Some(session))
+            Ok(Some((session, overtaken)))
         }
         Err(_) if prepared.plan.is_empty() => Ok(None),
         Err(error) => Err(error),
@@ -436,11 +439,11 @@ pub fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
         show::counted(plan.counts().total(), "change"),
         plan.datastore.location
     );
-    let answer = dialoguer::Confirm::new()
+    let confirm = dialoguer::Confirm::new()
         .with_prompt(super::ui::clean(&question))
         .default(false)
-        .wait_for_newline(true)
-        .interact_opt();
+        .wait_for_newline(true);
+    let answer = super::ui::answer(|| confirm.interact_opt());
     match answer {
         Ok(Some(true)) => Ok(()),
         Ok(_) => Err(CliError::new(

@@ -8,6 +8,7 @@
     reason = "tests fail by panicking and say what they skip; not every one uses every helper"
 )]
 
+pub mod journals;
 pub mod trips;
 
 use std::collections::BTreeMap;

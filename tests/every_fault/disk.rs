@@ -144,10 +144,10 @@ pub fn cramp(home: &Home, field: &impl Field, line: &str, bytes: usize) -> Run {
 /// Sizes at which a disk is full in the middle of a line of the one journal at home: of the first
 /// line, and of the first of each further kind in a row.
 pub fn cuts(home: &Home) -> Vec<usize> {
-    let folders = Folder::all(&home.journals().join("calicoctl-protect"));
+    let folders = Folder::all(&home.journals().join("calicoctl-protect")).unwrap();
     let mut runs = folders
         .iter()
-        .flat_map(|folder| folder.runs().into_iter().map(|id| folder.file(id)));
+        .flat_map(|folder| folder.runs().unwrap().into_iter().map(|id| folder.file(id)));
     let text = fs::read_to_string(runs.next().unwrap()).unwrap();
     assert_eq!(runs.next(), None, "more than one journal");
     let (mut start, mut last, mut cuts) = (0, "", Vec::new());

@@ -129,8 +129,9 @@ pub fn judge<F: Field>(
 /// What the journal tells: the run that is half-done, and whether one is done. There is never more
 /// than one run and its undo.
 fn told(home: &Home) -> (Option<RunId>, bool) {
-    let folders = Folder::all(&home.journals().join("calicoctl-protect"));
-    let runs: Vec<Record> = folders.iter().flat_map(record::all).collect();
+    let folders = Folder::all(&home.journals().join("calicoctl-protect")).unwrap();
+    let runs = folders.iter().map(|folder| record::all(folder).unwrap());
+    let runs: Vec<Record> = runs.flat_map(|runs| runs.known).collect();
     let new = runs.iter().filter(|run| run.header.undoes.is_none());
     let wrote: Vec<_> = new.filter(|run| run.state() != RunState::Nothing).collect();
     assert!(wrote.len() <= 1, "more than one run: {runs:#?}");

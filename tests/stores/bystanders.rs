@@ -126,6 +126,13 @@ async fn a_label_that_a_controller_takes_off_again_is_a_failure_that_names_it() 
     }
 }
 
+/// Whether a run waits to be confirmed.
+fn waits(place: &Place) -> bool {
+    let texts = journal(place, "jsonl").into_iter();
+    let mut texts = texts.map(std::fs::read_to_string);
+    texts.any(|text| text.is_ok_and(|text| text.contains("{\"awaiting\"")))
+}
+
 #[tokio::test]
 async fn where_the_cluster_answers_no_more_within_the_window_the_run_is_taken_back() {
     let place = native().await;
@@ -134,13 +141,7 @@ async fn where_the_cluster_answers_no_more_within_the_window_the_run_is_taken_ba
         &place,
         "grant typha --node w-1 --net 198.51.100.0/28 --yes --confirm-within 1m",
     );
-    let waits = || {
-        let texts = journal(&place, "jsonl").into_iter();
-        texts
-            .map(std::fs::read_to_string)
-            .any(|text| text.is_ok_and(|text| text.contains("{\"awaiting\"")))
-    };
-    until("the run does not wait", waits).await;
+    until("the run does not wait", || waits(&place)).await;
     assert_ne!(place.stored().await, before);
     place.double().fault(When::any(), Fault::CutBefore);
     until("the run still waits", || {
@@ -154,6 +155,51 @@ async fn where_the_cluster_answers_no_more_within_the_window_the_run_is_taken_ba
         .says("it is taken back, and that is read back and proved");
     assert_eq!(place.stored().await, before, "{run}");
     assert_eq!(states(&place), ["undone", "done"], "{run}");
+}
+
+/// A run in a window, whose cluster answers no more once it waits, and then ends its waiting: it is
+/// taken back when the cluster answers again.
+async fn ended_while_nothing_answers(window: &str, signal: Option<&str>, why: &str) {
+    let place = native().await;
+    let before = place.stored().await;
+    let line = "grant typha --node w-1 --net 198.51.100.0/28 --yes --confirm-within";
+    let child = spawn(&place, &format!("{line} {window}"));
+    until("the run does not wait", || waits(&place)).await;
+    place.double().fault(When::any(), Fault::CutBefore);
+    if let Some(signal) = signal {
+        let pid = child.id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args([signal, &pid])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+    until("the run still waits", || {
+        !journal(&place, "verdict").is_empty()
+    })
+    .await;
+    // Its first try to take back is in vain.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    place.double().clear_faults();
+    let run = end(child);
+    assert_eq!(run.code, 1, "{run}");
+    run.says(&format!("warning: {why}: run "))
+        .says("it is taken back, and that is read back and proved");
+    assert_eq!(place.stored().await, before, "{run}");
+    assert_eq!(states(&place), ["undone", "done"], "{run}");
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_confirms_is_taken_back_once_the_cluster_answers_again() {
+    ended_while_nothing_answers("3s", None, "not confirmed within 3s").await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_run_that_is_stopped_while_the_cluster_does_not_answer_is_taken_back_once_it_does() {
+    for signal in ["-HUP", "-TERM"] {
+        let why = "interrupted before it was confirmed";
+        ended_while_nothing_answers("1h", Some(signal), why).await;
+    }
 }
 
 /// So many hosts that their labels cannot all be on their way at once.
