@@ -15,18 +15,21 @@ $calicoctlProtectAsk = {
     if ($wordToComplete -ne '' -and $words.Count -gt 0) {
         $words = @($words | Select-Object -SkipLast 1)
     }
-    if ((Split-Path -Leaf $program) -match '^calicoctl(\.exe)?$' -and $words -notcontains 'protect') {
-        if ($words.Count -eq 0 -and 'protect'.StartsWith($wordToComplete)) {
-            [System.Management.Automation.CompletionResult]::new('protect', 'protect', 'ParameterValue', "protect Calico's own communications")
-        }
-        return
+    $isCalicoctl = (Split-Path -Leaf $program) -match '^calicoctl(\.exe)?$'
+    if ($isCalicoctl -and $words.Count -eq 0 -and 'protect'.StartsWith($wordToComplete)) {
+        [System.Management.Automation.CompletionResult]::new('protect', 'protect', 'ParameterValue', "protect Calico's own communications")
     }
     $last = $wordToComplete
     # Before version 7.3, empty arguments are not handed on unless they are quoted.
     if ($last -eq '' -and $PSVersionTable.PSVersion -lt [version]'7.3.0') {
         $last = '""'
     }
-    & $program __complete @words $last 2>$null | Where-Object { $_ -notmatch '^:\d+$' } | ForEach-Object {
+    # An answer ends with a number. calicoctl gives one for its own commands (v3.33), or none.
+    $answer = @(& $program __complete @words $last 2>$null)
+    if ($answer.Count -eq 0 -or $answer[-1] -notmatch '^:\d+$') {
+        return
+    }
+    $answer | Select-Object -SkipLast 1 | ForEach-Object {
         $value, $help = $_ -split "`t", 2
         if (-not $help) {
             $help = $value
