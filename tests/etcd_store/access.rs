@@ -111,7 +111,8 @@ async fn a_server_with_tls_is_trusted_by_its_ca() {
     );
     server.restart_plain().await;
     let error = refusal(&config).await;
-    assert!(error.message.contains("does not speak TLS"), "{error}");
+    // It may hang up before it has said so.
+    assert!(error.message.contains("not speak TLS"), "{error}");
     assert!(error.hint.unwrap().contains("http://"));
 }
 

@@ -284,7 +284,10 @@ impl Client {
     }
 
     async fn connect_to(&self, address: &Address) -> Result<Channel, Reason> {
-        let known = self.circumstances(address, true);
+        let known = Circumstances {
+            is_connecting: true,
+            ..self.circumstances(address, true)
+        };
         let says = |error: tonic::transport::Error| diagnose(&error, known);
         let mut endpoint = Endpoint::from_shared(address.to_string())
             .map_err(says)?
@@ -399,6 +402,7 @@ impl Client {
             tls: address.tls,
             has_certificate: self.material.has_client_certificate(),
             has_answered,
+            is_connecting: false,
         }
     }
 }

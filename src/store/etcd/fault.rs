@@ -78,6 +78,8 @@ pub struct Circumstances {
     pub has_certificate: bool,
     /// Whether this server has answered before.
     pub has_answered: bool,
+    /// Whether the connection is still being made.
+    pub is_connecting: bool,
 }
 
 impl Fault {
@@ -287,6 +289,11 @@ fn read_cause(error: &(dyn Error + 'static), known: Circumstances) -> Option<Rea
         std::io::ErrorKind::UnexpectedEof if error.to_string().contains("handshake") => {
             Some(no_tls())
         }
+        // A server without TLS may hang up before its answer is read.
+        std::io::ErrorKind::ConnectionReset if known.tls && known.is_connecting => Some(
+            Reason::new("it hangs up in the TLS handshake: it may not speak TLS")
+                .hint("is it starting? else try the endpoint with `http://`"),
+        ),
         _ => None,
     }
 }
