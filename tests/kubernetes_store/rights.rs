@@ -78,18 +78,19 @@ fn both_roles_are_enough_for_the_whole_job_and_hold_no_right_too_many() {
 
 /// What one release has no need of, another must have.
 fn prove_on_all(roles: &[&str], job: &[&str]) {
-    let idle = SERVERS.map(|(shape, version)| prove(shape, version, roles, job));
-    let [first, others @ ..] = idle;
-    let nowhere: Vec<_> = first
-        .iter()
-        .filter(|right| others.iter().all(|other| other.contains(right)))
-        .collect();
+    let proved = SERVERS.map(|(shape, version)| prove(shape, version, roles, job));
+    let needed: BTreeSet<_> = proved.iter().flat_map(|(needed, _)| needed).collect();
+    let idle: BTreeSet<_> = proved.iter().flat_map(|(_, idle)| idle).collect();
+    let nowhere: Vec<_> = idle.difference(&needed).collect();
     assert!(nowhere.is_empty(), "nothing needs {nowhere:?}");
 }
 
+/// Resources and verbs.
+type Uses = BTreeSet<(String, String)>;
+
 /// Does a job with the rights of roles, and tries each command without each right that it is the first
-/// to use: the answer must be another one. Returns the resources and verbs that nothing used.
-fn prove(shape: Shape, version: &str, roles: &[&str], job: &[&str]) -> BTreeSet<(String, String)> {
+/// to use: the answer must be another one. Returns what was needed, and what nothing used.
+fn prove(shape: Shape, version: &str, roles: &[&str], job: &[&str]) -> (Uses, Uses) {
     let mut all: Vec<String> = roles
         .iter()
         .map(|role| format!("calicoctl-protect-{role}"))
@@ -148,9 +149,9 @@ fn prove(shape: Shape, version: &str, roles: &[&str], job: &[&str]) -> BTreeSet<
         "{shape:?}, {roles:?}: {} rights shown to be needed",
         needed.len()
     );
-    let idle = rights.difference(&needed);
-    idle.map(|right| (right.resource.clone(), right.verb.clone()))
-        .collect()
+    let uses = |right: &Right| (right.resource.clone(), right.verb.clone());
+    let idle = rights.difference(&needed).map(uses).collect();
+    (needed.iter().map(uses).collect(), idle)
 }
 
 /// A command that writes nothing.

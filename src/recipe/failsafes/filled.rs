@@ -92,8 +92,12 @@ fn held_below(draft: &Draft<'_>, configuration: &Object, field: &str) -> Option<
         "default" => Vec::new(),
         name => match name.strip_prefix("node.") {
             Some(node) => {
-                let labels = labels_of(snapshot, node);
-                layers.below(&labels, &node_matches).collect()
+                // Labels are looked up where somebody asks for them.
+                let scoped = layers.scoped().next();
+                let labels = scoped.map(|_| labels_of(snapshot, node));
+                layers
+                    .below(&labels.unwrap_or_default(), &node_matches)
+                    .collect()
             }
             None => layers.default().into_iter().collect(),
         },
