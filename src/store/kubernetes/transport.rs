@@ -152,10 +152,13 @@ impl Transport {
 
     async fn send_once(&self, request: &Request) -> Result<Answer, Trouble> {
         let reached = self.reached.load(Ordering::Relaxed);
+        let auth = &self.target.config.auth_info;
         let context = trouble::Context {
             server: &self.target.server,
             proxy: self.target.shown_proxy.as_deref(),
             reached,
+            shows_certificate: auth.client_certificate.is_some()
+                || auth.client_certificate_data.is_some(),
         };
         let sent = tokio::time::timeout(self.limits.answer, self.exchange(request)).await;
         match sent {

@@ -29,6 +29,8 @@ pub(super) struct Context<'c> {
     pub proxy: Option<&'c str>,
     /// Whether the server answered before.
     pub reached: bool,
+    /// Whether this side shows a client certificate.
+    pub shows_certificate: bool,
 }
 
 impl Trouble {
@@ -88,10 +90,13 @@ impl Trouble {
                 true => "it was closed before the answer was complete".to_owned(),
                 false => chain,
             };
+            // A refusal of the certificate may be lost with the connection that it ends.
+            let hint = match context.shows_certificate && !context.reached {
+                true => format!("{ENDED} if it stays so, {THIS_SIDE}"),
+                false => format!("{ENDED} try again"),
+            };
             return Self {
-                error: failed(format!("the connection to `{server}` was lost: {why}")).hint(
-                    "did the server restart, or does a proxy or load balancer on the way end connections? try again",
-                ),
+                error: failed(format!("the connection to `{server}` was lost: {why}")).hint(hint),
                 may_have_arrived: true,
                 passing: true,
             };
@@ -125,6 +130,8 @@ impl Trouble {
     }
 }
 
+const ENDED: &str =
+    "did the server restart, or does a proxy or load balancer on the way end connections?";
 const THIS_SIDE: &str = "the server refuses this side of TLS: is the client certificate one that it knows, and has it not expired?";
 const NO_TLS: &str = "does the URL begin with `https://` where the server speaks HTTP?";
 
