@@ -79,12 +79,12 @@ fn the_nightly_check_runs_this_version_as_nobody_with_a_command_that_is_there() 
 }
 
 #[test]
-fn the_container_runs_as_nobody_and_holds_one_file() {
+fn the_container_runs_as_nobody_and_holds_what_the_build_laid_out() {
     let text = read("packaging/container/Containerfile");
     let lines: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
     let expected = [
         "FROM scratch",
-        "COPY calicoctl-protect /calicoctl-protect",
+        "COPY . /",
         "USER 65532:65532",
         "ENTRYPOINT [\"/calicoctl-protect\"]",
     ];

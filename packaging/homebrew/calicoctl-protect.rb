@@ -1,7 +1,7 @@
 # Template: packaging/build fills in version, address and checksum.
 class CalicoctlProtect < Formula
   desc "Protect the servers of Calico itself, with a proof that nothing needed is cut"
-  homepage "@URL@"
+  homepage "@HOMEPAGE@"
   url "@URL@/calicoctl-protect-@VERSION@-linux-amd64.tar.gz"
   sha256 "@SHA256@"
   license "Apache-2.0"
@@ -15,7 +15,7 @@ class CalicoctlProtect < Formula
     zsh_completion.install "share/zsh/site-functions/_calicoctl-protect"
     fish_completion.install "share/fish/vendor_completions.d/calicoctl-protect.fish"
     man1.install Dir["share/man/man1/*.1"]
-    doc.install "README.md", "CHANGELOG.md"
+    doc.install Dir["*.md"], "LICENSE", "THIRD-PARTY-LICENSES", "calicoctl-protect.cdx.json", "docs", "packaging"
   end
 
   test do
