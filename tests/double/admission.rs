@@ -1,4 +1,5 @@
-//! What admission changes and refuses: Calico's v3 admission policies, and the aggregated API server.
+//! What servers change and refuse on the way: Calico's v3 admission policies, and libcalico behind the
+//! aggregated API.
 
 use serde_json::{Value, json};
 
@@ -24,13 +25,32 @@ pub fn is_tiered(kind: &Kind) -> bool {
         )
 }
 
-/// Sets `spec.tier`, the tier label and `spec.types` of v3 policies. With custom resources `types`
-/// follows which rule lists are present, in the aggregated API which have rules. The caller does not
-/// own these changes in managedFields.
+/// What libcalico, through which the aggregated API writes, puts into every FelixConfiguration: three
+/// defaults, and a field that its Go type cannot leave out. Seen on a real one of v3.33.
+pub const BY_LIBCALICO: [(&str, &str); 4] = [
+    ("bpfConnectTimeLoadBalancing", "TCP"),
+    ("bpfHostNetworkedNATWithoutCTLB", "Enabled"),
+    ("bpfLogLevel", ""),
+    ("floatingIPs", "Disabled"),
+];
+
+/// What changes on the way into the store without the caller's doing, and without the caller owning it
+/// in managedFields.
 pub fn mutate(kind: &Kind, object: &mut Value) {
-    if !is_tiered(kind) || !object["spec"].is_object() {
-        return;
+    if kind.aggregated && kind.kind == "FelixConfiguration" {
+        let spec = child(object, "spec");
+        for (field, value) in BY_LIBCALICO {
+            spec.entry(field).or_insert_with(|| value.into());
+        }
     }
+    if is_tiered(kind) && object["spec"].is_object() {
+        place_in_tier(kind, object);
+    }
+}
+
+/// Sets `spec.tier`, the tier label and `spec.types` of v3 policies. With custom resources `types`
+/// follows which rule lists are present, in the aggregated API which have rules.
+fn place_in_tier(kind: &Kind, object: &mut Value) {
     let tier = match object["spec"]["tier"].as_str() {
         Some(tier) if !tier.is_empty() => tier.to_owned(),
         _ => "default".to_owned(),

@@ -63,6 +63,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
+pub use self::admission::BY_LIBCALICO;
 pub use self::faults::{Fault, When};
 pub use self::journal::{Counters, Logged};
 pub use self::kinds::Shape;

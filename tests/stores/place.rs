@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::cluster;
-use super::double::{Double, Shape};
+use super::double::{BY_LIBCALICO, Double, Shape};
 use super::etcd_server::EtcdServer;
 
 /// A kind of store.
@@ -409,6 +409,12 @@ fn plain(mut object: Value) -> Value {
     if let Some(spec) = map(&mut object, "/spec") {
         for field in ["nftablesMode", "nftablesFlowTableOffload"] {
             spec.shift_remove(field);
+        }
+        // What libcalico fills in at every write.
+        for (field, value) in BY_LIBCALICO {
+            if spec.get(field) == Some(&value.into()) {
+                spec.shift_remove(field);
+            }
         }
         if spec.get("tier") == Some(&"default".into()) {
             spec.shift_remove("tier");

@@ -70,10 +70,12 @@ pub fn says_nothing(draft: &Draft<'_>, configuration: &Object) -> bool {
         let mut filled = BY_SCHEMA.iter().chain(&BY_LIBCALICO);
         let filled = filled.find(|(name, _)| name == field);
         let below = held_below(draft, configuration, field);
-        filled.is_some_and(|(_, filled)| match below {
-            Some(below) => below.value == *value,
-            None => value == filled,
-        })
+        // An empty text says nothing: libcalico cannot leave `bpfLogLevel` out.
+        value == ""
+            || filled.is_some_and(|(_, filled)| match below {
+                Some(below) => below.value == *value,
+                None => value == filled,
+            })
     };
     spec.is_none_or(|spec| spec.iter().all(idle))
 }

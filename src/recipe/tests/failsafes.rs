@@ -361,6 +361,7 @@ fn a_configuration_of_which_only_what_was_filled_in_is_left_goes_away() {
         let mut after = pruned(&before, &intent).after;
         let mut own = after.get(&felix_id("node.a")).unwrap().clone();
         own.set_spec("nftablesMode", json!(filled));
+        own.set_spec("bpfLogLevel", json!("")); // what libcalico makes of an absent one
         after.put(own);
         let back = restored(&after, &intent).after;
         assert_eq!(
