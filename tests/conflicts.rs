@@ -8,6 +8,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ use calicoctl_protect::calico::{
 use calicoctl_protect::cli::args::{Global, LogLevel, PlanFormat, Running};
 use calicoctl_protect::cli::error::CliError;
 use calicoctl_protect::cli::exit::Exit;
+use calicoctl_protect::cli::session::Session;
+use calicoctl_protect::cli::take_back::take_back;
 use calicoctl_protect::cli::ui::{Color, Ui};
 use calicoctl_protect::cli::write::{Order, conclude, prepare};
 use calicoctl_protect::plan::Course;
@@ -45,6 +48,8 @@ struct Shared {
     writes: usize,
     /// What somebody else changes before every single write.
     restless: Option<ObjectId>,
+    /// Whether it gives no answers.
+    away: bool,
 }
 
 impl Shared {
@@ -59,6 +64,7 @@ impl Shared {
             meddling: Vec::new(),
             writes: 0,
             restless: None,
+            away: false,
         }
     }
 
@@ -134,6 +140,10 @@ impl Shared {
 
 impl Store for Shared {
     async fn read(&mut self, _: &Wanted) -> Result<Snapshot, StoreError> {
+        if self.away {
+            let error = StoreError::new(StoreErrorKind::Failed, "no connection");
+            return Err(error.hint("is it running?"));
+        }
         let datastore = Datastore {
             kind: DatastoreKind::NativeV3,
             location: "memory".into(),
@@ -238,7 +248,47 @@ fn recorded_within(
     store: &mut Shared,
     confirm_within: Option<Duration>,
 ) -> (Result<Exit, CliError>, Vec<Record>) {
-    let ui = Ui::new(Color::Never, true, Called::Bare);
+    let state = tempfile::tempdir().unwrap();
+    let end = ended(order, store, &global(state.path()), confirm_within);
+    let folders = Folder::all(state.path()).unwrap();
+    let runs = folders.iter().map(|folder| record::all(folder).unwrap());
+    (end, runs.flat_map(|runs| runs.known).collect())
+}
+
+fn ui() -> Ui {
+    Ui::new(Color::Never, true, Called::Bare)
+}
+
+/// Options with a journal of the caller's.
+fn global(state: &Path) -> Global {
+    Global {
+        manifests: None,
+        config: None,
+        context: None,
+        kubeconfig: None,
+        journal: Some(state.to_owned()),
+        log_level: LogLevel::default(),
+        calico_version: None,
+        color: Color::Never,
+        quiet: true,
+        allow_version_mismatch: false,
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(work)
+}
+
+fn ended(
+    order: &Order,
+    store: &mut Shared,
+    global: &Global,
+    confirm_within: Option<Duration>,
+) -> Result<Exit, CliError> {
     let running = Running {
         dry_run: false,
         detailed_exitcode: false,
@@ -246,31 +296,11 @@ fn recorded_within(
         output: PlanFormat::Text,
         confirm_within,
     };
-    let state = tempfile::tempdir().unwrap();
-    let global = Global {
-        manifests: None,
-        config: None,
-        context: None,
-        kubeconfig: None,
-        journal: Some(state.path().to_owned()),
-        log_level: LogLevel::default(),
-        calico_version: None,
-        color: Color::Never,
-        quiet: true,
-        allow_version_mismatch: false,
-    };
-    let end = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(async {
-            let prepared = prepare(order, store, ui).await?;
-            let waivers = Waivers::default();
-            conclude(order, prepared, &waivers, &running, &global, store, ui).await
-        });
-    let folders = Folder::all(state.path()).unwrap();
-    let runs = folders.iter().map(|folder| record::all(folder).unwrap());
-    (end, runs.flat_map(|runs| runs.known).collect())
+    block_on(async {
+        let prepared = prepare(order, store, ui()).await?;
+        let waivers = Waivers::default();
+        conclude(order, prepared, &waivers, &running, global, store, ui()).await
+    })
 }
 
 /// Somebody rewrites a label of an endpoint.
@@ -365,6 +395,67 @@ fn a_run_that_was_planned_anew_and_is_not_kept_is_taken_back_whole() {
     let mut start = cluster();
     rewritten("m2-eth0")(&mut start.objects);
     assert_eq!(contents(&store), contents(&start));
+}
+
+#[test]
+fn another_writer_does_not_stop_a_run_from_being_taken_back() {
+    let mut store = cluster()
+        .before_write(2, rewritten("m1-eth0"))
+        .before_write(3, rewritten("m2-eth0"));
+    let window = Some(Duration::from_millis(300));
+    let (end, runs) = recorded_within(&granting(), &mut store, window);
+    let error = end.unwrap_err();
+    assert!(error.message.contains("it is taken back"), "{error:?}");
+    let mut start = cluster();
+    rewritten("m1-eth0")(&mut start.objects);
+    rewritten("m2-eth0")(&mut start.objects);
+    assert_eq!(contents(&store), contents(&start));
+    assert_eq!(runs[0].state(), State::Undone);
+    let open = |run: &&Record| run.state() == State::Partly;
+    assert_eq!(runs.iter().filter(open).count(), 0, "{runs:#?}");
+}
+
+#[test]
+fn taking_back_ends_where_another_writer_never_rests() {
+    let mut store = cluster();
+    let state = tempfile::tempdir().unwrap();
+    let session = written(&mut store, &global(state.path()));
+    let id = session.folder.runs().unwrap()[0];
+    store.restless = Some(ObjectId::global(Kind::HostEndpoint, "m2-eth0"));
+    let error = block_on(take_back(id, &session, &mut store, ui())).unwrap_err();
+    assert_eq!(error.exit, Exit::Partly, "{error:?}");
+    let words = format!("run {id} is written and could not be taken back: ");
+    assert!(error.message.starts_with(&words), "{error:?}");
+    assert_eq!(error.hint, Some(format!("`undo {id}` tries again")));
+}
+
+#[test]
+fn a_cluster_that_does_not_come_back_in_time_is_left_to_be_taken_back_by_hand() {
+    let mut store = cluster();
+    let state = tempfile::tempdir().unwrap();
+    let mut session = written(&mut store, &global(state.path()));
+    let id = session.folder.runs().unwrap()[0];
+    let whole = contents(&store);
+    session.patience = Duration::from_millis(50);
+    store.away = true;
+    let error = block_on(take_back(id, &session, &mut store, ui())).unwrap_err();
+    assert_eq!(error.exit, Exit::Partly, "{error:?}");
+    let words = format!("run {id} is written and could not be taken back: no connection");
+    assert_eq!(error.message, words);
+    let hint = format!("`undo {id}` tries again; is it running?");
+    assert_eq!(error.hint, Some(hint));
+    assert_eq!(contents(&store), whole);
+    store.away = false;
+    let error = block_on(take_back(id, &session, &mut store, ui())).unwrap_err();
+    assert!(error.message.contains("it is taken back"), "{error:?}");
+    assert_eq!(contents(&store), contents(&cluster()));
+}
+
+/// A session with a run that is written.
+fn written(store: &mut Shared, global: &Global) -> Session {
+    assert_eq!(ended(&granting(), store, global, None), Ok(Exit::Ok));
+    let datastore = block_on(store.read(&Wanted::default())).unwrap().datastore;
+    Session::open(global, &datastore).unwrap()
 }
 
 #[test]

@@ -121,6 +121,15 @@ fn an_undo_that_was_killed_before_it_wrote_anything_has_undone_nothing() {
 }
 
 #[test]
+fn what_a_run_notes_of_an_earlier_one_is_no_other_writer() {
+    let (cluster, ..) = protected();
+    let undo = killed(&cluster, &["undo", "--yes"], 0);
+    cluster.does(&GRANT).silent_about("meanwhile");
+    let noted = cluster.refused(0, &["history", &undo]);
+    noted.shows("found so by a later run");
+}
+
+#[test]
 fn an_undo_that_was_killed_half_way_is_gone_on_with() {
     let (cluster, before, _) = protected();
     let undo = killed(&cluster, &["undo", "--yes"], 2);

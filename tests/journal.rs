@@ -192,6 +192,51 @@ fn an_undo_can_be_undone() {
 }
 
 #[test]
+fn the_history_marks_who_took_whom_back() {
+    let cluster = Cluster::example();
+    cluster.does(&SERVER);
+    let (first, _) = last(&cluster);
+    cluster.does(&["undo", "--yes"]);
+    let (second, _) = last(&cluster);
+    let list = cluster.refused(0, &["history"]);
+    let rows: Vec<&str> = list.out.lines().skip(1).collect();
+    let is = |row: &str, id: &str, state: &str, end: &str| {
+        assert!(row.starts_with(id) && row.ends_with(end), "{list}");
+        assert!(row.contains(&format!("  {state}  ")), "{list}");
+    };
+    let undone = format!("undone by {second}");
+    is(rows[0], &first, &undone, "--node cp-1 --yes");
+    let takes_back = format!("undo --yes  (takes back {first})");
+    is(rows[1], &second, "done", &takes_back);
+    assert_eq!(rows.len(), 2, "{list}");
+    let told = |runs: &[Value], key: &str| -> Vec<Value> {
+        runs.iter().map(|run| run[key].clone()).collect()
+    };
+    let runs = history(&cluster);
+    assert_eq!(
+        told(&runs, "undoneBy"),
+        [second.as_str().into(), Value::Null]
+    );
+    assert_eq!(told(&runs, "undoes"), [Value::Null, first.as_str().into()]);
+    cluster
+        .refused(0, &["history", &second])
+        .shows(&format!("  takes back run {first}\n"));
+    cluster
+        .refused(0, &["history", &first])
+        .shows(&format!("run {first}  {undone}\n"))
+        .shows(&format!(" by run {second}\n"));
+    // The mark goes where the one that took it back is taken back itself.
+    cluster.does(&["undo", &second, "--yes"]);
+    let (third, _) = last(&cluster);
+    let runs = history(&cluster);
+    let nothing = Value::Null;
+    assert_eq!(
+        told(&runs, "undoneBy"),
+        [nothing.clone(), third.into(), nothing]
+    );
+}
+
+#[test]
 fn undo_takes_failsafes_back_first() {
     let cluster = Cluster::example();
     cluster.does(&words(&format!("{ETCD} --grant-needed --prune --yes")));
@@ -468,6 +513,44 @@ fn a_run_whose_terminal_hangs_up_is_taken_back() {
             .says("interrupted before it was confirmed");
         same(&cluster.tree(), &before, signal);
     }
+}
+
+#[test]
+fn a_run_is_taken_back_though_it_cannot_be_noted_that_time_is_up() {
+    let cluster = Cluster::example();
+    let before = cluster.tree();
+    let Some(child) = waiting(&cluster, "3s") else {
+        panic!("no run waits");
+    };
+    let (id, _) = last(&cluster);
+    let folder = journals(&cluster)[0].with_extension(format!("verdict-{}", child.id()));
+    fs::create_dir(&folder).unwrap();
+    end(child)
+        .ended(1, &[&id])
+        .says("it is taken back, and that is read back and proved");
+    same(&cluster.tree(), &before, "time-out");
+}
+
+#[test]
+fn a_word_from_an_earlier_window_does_not_count_in_a_later_one() {
+    let cluster = Cluster::example();
+    let before = cluster.tree();
+    let Some(child) = waiting(&cluster, "1h") else {
+        panic!("no run waits");
+    };
+    let (id, _) = last(&cluster);
+    cluster.refused(0, &["confirm"]);
+    end(child).ended(0, &[&id]);
+    // Somebody takes a part of it away, which is made again by the journal.
+    let name = "hosts/control-plane.yaml";
+    let text = cluster.read(name);
+    let without = text.replacen("    protected-felix-metrics-server: \"true\"\n", "", 1);
+    assert_ne!(text, without);
+    cluster.write(name, &without);
+    let resume = ["apply", "--resume", &id, "--yes", "--confirm-within", "2s"];
+    let run = cluster.run(&resume);
+    run.ended(1, &resume).says("not confirmed within 2s");
+    same(&cluster.tree(), &before, "time-out");
 }
 
 #[test]

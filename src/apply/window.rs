@@ -38,6 +38,20 @@ pub fn verdict(folder: &Folder, id: RunId) -> Option<Verdict> {
         .find(|verdict| text.split_whitespace().next() == Some(verdict.word()))
 }
 
+/// Begins a window for a run: what was decided in an earlier one counts no more.
+///
+/// # Errors
+///
+/// When that cannot be taken away.
+pub fn open(folder: &Folder, id: RunId) -> Result<(), StoreError> {
+    let path = folder.verdict(id);
+    let taken = match fs::remove_file(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        taken => taken.and_then(|()| sync_folder(&path)),
+    };
+    taken.map_err(|error| cannot("write", &path, &error))
+}
+
 /// Decides about a run, unless that has been done; what holds then is returned.
 ///
 /// # Errors

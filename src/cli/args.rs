@@ -173,7 +173,8 @@ pub struct Running {
     ///
     /// After writing it waits for the Enter key or for `confirm` from anywhere. When the time is up,
     /// on Ctrl-C, when the terminal hangs up, or when the cluster gives no answer any more, what was
-    /// written is taken back, proved and read back. It saves those who cut others off. Who cuts off
+    /// written is taken back, proved and read back. That is tried for ten minutes where the cluster
+    /// does not answer; `undo` does it at any time. It saves those who cut others off. Who cuts off
     /// the machine on which this runs cannot be saved by it: nothing can be taken back from there.
     #[arg(long, value_name = "TIME", value_parser = crate::apply::window::duration)]
     pub confirm_within: Option<std::time::Duration>,

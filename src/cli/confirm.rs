@@ -1,23 +1,16 @@
 //! `confirm`, and the window in which it is waited for.
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::args::Global;
 use super::error::CliError;
-use super::execute::{self, Run, Task};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::session::{Session, actor, when};
 use super::ui::Ui;
-use super::undo;
-use super::write::{self, Prepared};
 use crate::apply::window::{self, Verdict};
 use crate::apply::{End, Entry, Folder, Journal, Record, RunId, State, folder, record};
-use crate::calico::Snapshot;
-use crate::plan::rebase::Precedence;
-use crate::plan::replay::{Direction, replay};
-use crate::plan::saved::Waivers;
 use crate::store::{Store, Wanted};
 
 /// Keep what a run with `--confirm-within` has written
@@ -67,7 +60,7 @@ impl ConfirmArgs {
         if let Ok(_lock) = folder.lock(&actor)
             && Record::read(&folder, id)?.state() == State::Unconfirmed
         {
-            kept(&mut Journal::reopen(&folder, id)?)?;
+            note_kept(&folder, id)?;
         }
         ui.say(&format!("run {id} is kept"));
         Ok(Exit::Ok)
@@ -117,7 +110,15 @@ pub fn folder_with(root: &Path, id: RunId) -> Result<Folder, CliError> {
 const ELSEWHERE: &str = "`history --all` lists the runs of this user on this machine; \
     `--journal DIR` names the journals of others";
 
-/// Notes that a run is kept, and so done.
+/// Notes that a run is kept, and so done, in its journal that nobody else writes to.
+///
+/// # Errors
+///
+/// When the journal cannot be written.
+pub fn note_kept(folder: &Folder, id: RunId) -> Result<(), CliError> {
+    kept(&mut Journal::reopen(folder, id)?)
+}
+
 fn kept(journal: &mut Journal) -> Result<(), CliError> {
     let at = jiff::Timestamp::now();
     journal.note(&Entry::Confirmed { at })?;
@@ -143,7 +144,8 @@ pub async fn wait(
 ) -> Result<Option<CliError>, CliError> {
     let id = journal.id();
     let until = jiff::Timestamp::now() + jiff::SignedDuration::try_from(span).unwrap_or_default();
-    if let Err(error) = journal.note(&Entry::Awaiting { until }) {
+    let opened = window::open(&session.folder, id);
+    if let Err(error) = opened.and_then(|()| journal.note(&Entry::Awaiting { until })) {
         return Ok(Some(error.into()));
     }
     let key = if ui.can_ask() {
@@ -157,22 +159,32 @@ pub async fn wait(
         when(until)
     ));
     let enter = ui.can_ask().then(enter).flatten();
+    let late = || format!("not confirmed within {}", window::shown(span));
     let lapse = tokio::select! {
         () = said(&session.folder, id, enter, session) => None,
-        () = tokio::time::sleep(span) => Some(format!("not confirmed within {}", window::shown(span))),
+        () = tokio::time::sleep(span) => Some(late()),
+        () = clock(until) => Some(late()),
         () = interrupt.raised() => Some("interrupted before it was confirmed".to_owned()),
         why = unheard(store, span) => Some(why),
     };
-    let verdict = match lapse {
-        None => Verdict::Kept,
-        Some(_) => window::decide(&session.folder, id, Verdict::Lapsed, &session.actor)?,
+    let Some(why) = lapse else {
+        return kept(journal).map(|()| None);
     };
-    match lapse {
-        Some(why) if verdict == Verdict::Lapsed => Ok(Some(CliError::new(
+    // Where it cannot be noted, whoever takes the run back decides again.
+    match window::decide(&session.folder, id, Verdict::Lapsed, &session.actor) {
+        Ok(Verdict::Kept) => kept(journal).map(|()| None),
+        Ok(Verdict::Lapsed) | Err(_) => Ok(Some(CliError::new(
             Exit::Failed,
             format!("{why}: run {id} is taken back"),
         ))),
-        _ => kept(journal).map(|()| None),
+    }
+}
+
+/// Waits until the clock has come to a moment. A machine that slept meanwhile has not counted the
+/// time.
+async fn clock(until: jiff::Timestamp) {
+    while jiff::Timestamp::now() < until {
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -188,15 +200,19 @@ async fn said(
             return;
         }
         if enter.as_ref().is_some_and(|enter| enter.try_recv().is_ok()) {
-            // Found at the next look.
+            // The word counts where it cannot be noted, too.
             let _ = window::decide(folder, id, Verdict::Kept, &session.actor);
+            return;
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-/// Listens for the Enter key. The end of the input is none.
+/// Listens for the Enter key. The end of the input is none, and what was typed before does not count:
+/// a key that was pressed twice at the question, the next line of what was pasted.
 fn enter() -> Option<std::sync::mpsc::Receiver<()>> {
+    #[cfg(unix)]
+    let _ = rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush);
     let (tell, enter) = std::sync::mpsc::channel();
     let listen = move || {
         let mut line = String::new();
@@ -224,101 +240,6 @@ async fn unheard(store: &mut impl Store, span: Duration) -> String {
             Err(_) if failures == 0 => failures += 1,
             Err(error) => {
                 return format!("the cluster does not answer any more ({})", error.message);
-            }
-        }
-    }
-}
-
-/// Takes a run back that was not kept, without asking anybody: proved and read back like any other
-/// change. What others have changed since stays.
-///
-/// # Errors
-///
-/// Always: that the run was taken back, or why it could not be.
-pub async fn take_back(
-    id: RunId,
-    session: &Session,
-    store: &mut impl Store,
-    ui: Ui,
-) -> Result<Exit, CliError> {
-    let still = |error: CliError| {
-        let message = format!(
-            "run {id} is written and could not be taken back: {}",
-            error.message
-        );
-        CliError { message, ..error }.or_hint(format!("`undo {id}` tries again"))
-    };
-    let record = Record::read(&session.folder, id)?;
-    let wanted = undo::wanted(&record);
-    let snapshot = read_patiently(store, &wanted, ui).await.map_err(still)?;
-    store.recall(&record.keepsakes);
-    let replay = replay(
-        &record.header.steps,
-        &record.back(),
-        &snapshot,
-        Direction::Back,
-        Precedence::Theirs,
-        "was not confirmed",
-    );
-    for (object, overlap) in &replay.overlaps {
-        ui.warn(&format!(
-            "others have changed {} of {object} since: that stays",
-            overlap.path
-        ));
-    }
-    let prepared = Prepared::new(snapshot, SystemTime::now(), wanted, replay.plan);
-    let waivers = undo::as_before(Waivers::default(), &record, &prepared, ui);
-    write::refuse(&prepared, &waivers).map_err(still)?;
-    let run = Run {
-        prepared: &prepared,
-        waivers: &waivers,
-        confirm_within: None,
-        task: Task::Undo(id),
-    };
-    // Whoever asked to stop before asked for this.
-    let undisturbed = Interrupt::default();
-    let (mut journal, result) = execute::write(&run, session, store, &undisturbed)
-        .await
-        .map_err(still)?;
-    if let Err(error) = result {
-        let _ = journal.end(End::Partly, Some(error.message.clone()));
-        return Err(still(error));
-    }
-    journal.end(End::Done, None)?;
-    session.link(&Record::read(&session.folder, journal.id())?)?;
-    Err(CliError::new(
-        Exit::Failed,
-        format!("run {id} was not confirmed: it is taken back, and that is read back and proved"),
-    )
-    .hint(format!(
-        "`history {id}` shows it; run the command again to make it anew"
-    )))
-}
-
-/// How long a cluster that does not answer is waited for.
-const PATIENCE: Duration = Duration::from_secs(600);
-
-/// Reads, and goes on trying for a while where the cluster does not answer.
-async fn read_patiently(
-    store: &mut impl Store,
-    wanted: &Wanted,
-    ui: Ui,
-) -> Result<Snapshot, CliError> {
-    let begun = tokio::time::Instant::now();
-    let mut told = false;
-    loop {
-        match store.read(wanted).await {
-            Ok(snapshot) => return Ok(snapshot),
-            Err(error) if begun.elapsed() >= PATIENCE => return Err(error.into()),
-            Err(error) => {
-                if !told {
-                    ui.warn(&format!(
-                        "cannot take it back yet, trying on: {}",
-                        error.message
-                    ));
-                    told = true;
-                }
-                tokio::time::sleep(Duration::from_secs(2)).await;
             }
         }
     }

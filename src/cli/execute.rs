@@ -8,6 +8,7 @@ use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::session::Session;
 use super::show;
+use super::take_back::take_back;
 use super::ui::Ui;
 use super::write::Prepared;
 use super::{confirm, read_back};
@@ -187,7 +188,7 @@ pub async fn give_up(
     for line in &error.detail {
         ui.say(&format!("  {}", super::ui::clean(line)));
     }
-    confirm::take_back(id, session, store, ui).await
+    take_back(id, session, store, ui).await
 }
 
 fn done(plan: &Plan, id: RunId, ui: Ui) {

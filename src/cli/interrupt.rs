@@ -13,6 +13,17 @@ use tokio::sync::Notify;
 pub struct Interrupt {
     raised: Arc<AtomicBool>,
     woken: Arc<Notify>,
+    pressed: Arc<Notify>,
+}
+
+/// Who asks to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Request {
+    /// A person, by Ctrl-C.
+    Key,
+    /// A terminal that hangs up, or the system.
+    #[cfg(unix)]
+    Other,
 }
 
 impl Interrupt {
@@ -36,9 +47,12 @@ impl Interrupt {
                 let mut signals = signals();
                 // Nobody waits any more where the process ends at once.
                 let _ = ready.send(());
-                while signals.next().await.is_some() {
+                while let Some(request) = signals.next().await {
                     raise.raised.store(true, Ordering::Relaxed);
                     raise.woken.notify_one();
+                    if request == Request::Key {
+                        raise.pressed.notify_waiters();
+                    }
                 }
             });
         };
@@ -61,21 +75,27 @@ impl Interrupt {
             self.woken.notified().await;
         }
     }
+
+    /// Waits for Ctrl-C to be pressed from now on, whatever was asked before.
+    pub async fn pressed(&self) {
+        self.pressed.notified().await;
+    }
 }
 
 /// Requests as they come; handlers stand when this returns.
 #[cfg(unix)]
-fn signals() -> impl Stream<Item = ()> + Unpin {
+fn signals() -> impl Stream<Item = Request> + Unpin {
     use tokio::signal::unix::{SignalKind, signal};
     let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-        SignalKind::terminate(),
+        (SignalKind::interrupt(), Request::Key),
+        (SignalKind::hangup(), Request::Other),
+        (SignalKind::terminate(), Request::Other),
     ];
-    let streams = kinds.into_iter().filter_map(|kind| signal(kind).ok());
-    let streams = streams.map(|stream| {
-        Box::pin(stream::unfold(stream, async |mut stream| {
-            stream.recv().await.map(|()| ((), stream))
+    let streams = kinds.into_iter();
+    let streams = streams.filter_map(|(kind, request)| Some((signal(kind).ok()?, request)));
+    let streams = streams.map(|(stream, request)| {
+        Box::pin(stream::unfold(stream, move |mut stream| async move {
+            stream.recv().await.map(|()| (request, stream))
         }))
     });
     stream::select_all(streams)
@@ -83,8 +103,11 @@ fn signals() -> impl Stream<Item = ()> + Unpin {
 
 /// Requests as they come.
 #[cfg(not(unix))]
-fn signals() -> impl Stream<Item = ()> + Unpin {
+fn signals() -> impl Stream<Item = Request> + Unpin {
     Box::pin(stream::unfold((), async |()| {
-        tokio::signal::ctrl_c().await.ok().map(|()| ((), ()))
+        tokio::signal::ctrl_c()
+            .await
+            .ok()
+            .map(|()| (Request::Key, ()))
     }))
 }

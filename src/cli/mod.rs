@@ -34,6 +34,7 @@ pub mod show;
 pub mod show_impact;
 pub mod show_page;
 pub mod status;
+pub mod take_back;
 pub mod ui;
 pub mod undo;
 pub mod version;

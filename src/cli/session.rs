@@ -1,10 +1,11 @@
 //! A session of writing: the journal's folder, the right to write, and what earlier runs have left.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::args::Global;
 use super::error::CliError;
 use super::show::counted;
+use super::take_back;
 use super::ui::{Ui, clean};
 use crate::apply::{Actor, End, Folder, Journal, Lock, Record, Runs, State, folder, record};
 use crate::calico::{Datastore, Snapshot};
@@ -19,6 +20,8 @@ pub struct Session {
     pub folder: Folder,
     /// Who writes.
     pub actor: Actor,
+    /// How long it is tried to take back a run that nobody has said to keep.
+    pub patience: Duration,
     _lock: Lock,
 }
 
@@ -35,6 +38,7 @@ impl Session {
         Ok(Self {
             folder,
             actor,
+            patience: take_back::PATIENCE,
             _lock: lock,
         })
     }

@@ -1,8 +1,10 @@
 //! What happens on the way of a run while it cannot be asked: a controller that puts things back, a
 //! cluster that answers no more, somebody who presses Ctrl-C.
 
+use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -34,8 +36,25 @@ fn end(child: Child) -> Run {
     }
 }
 
+/// Hears what a run says beside its result, while it says it.
+fn listen(child: &mut Child) -> Arc<Mutex<String>> {
+    let (said, mut stream) = (
+        Arc::new(Mutex::new(String::new())),
+        child.stderr.take().unwrap(),
+    );
+    let heard = Arc::clone(&said);
+    std::thread::spawn(move || {
+        let mut piece = [0; 1024];
+        while let Ok(read @ 1..) = stream.read(&mut piece) {
+            let piece = String::from_utf8_lossy(&piece[..read]);
+            heard.lock().unwrap().push_str(&piece);
+        }
+    });
+    said
+}
+
 /// Waits until something has happened.
-async fn until(what: &str, happened: impl Fn() -> bool) {
+async fn until(what: &str, mut happened: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !happened() {
         assert!(begin.elapsed() < Duration::from_secs(120), "{what}");
@@ -200,6 +219,52 @@ async fn a_run_that_is_stopped_while_the_cluster_does_not_answer_is_taken_back_o
         let why = "interrupted before it was confirmed";
         ended_while_nothing_answers("1h", Some(signal), why).await;
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn while_the_cluster_does_not_answer_it_is_said_once_how_long_taking_back_is_tried_and_what_else_helps()
+ {
+    let place = native().await;
+    let before = place.stored().await;
+    let mut child = spawn(&place, "grant typha --node w-1 --yes --confirm-within 2s");
+    let said = listen(&mut child);
+    until("the run does not wait", || waits(&place)).await;
+    place.double().fault(When::any(), Fault::CutBefore);
+    let told = "is not taken back yet, which is tried until ";
+    until("nothing is said", || said.lock().unwrap().contains(told)).await;
+    // It goes on trying, in silence.
+    let asked = place.double().requests().len();
+    until("it tries no more", || {
+        place.double().requests().len() > asked
+    })
+    .await;
+    let pid = child.id().to_string();
+    until("Ctrl-C is not heard", || {
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .output();
+        assert!(sent.is_ok());
+        child.try_wait().unwrap().is_some()
+    })
+    .await;
+    let run = end(child);
+    assert_eq!(run.code, 6, "{run}");
+    let said = said.lock().unwrap().clone();
+    assert_eq!(said.matches(told).count(), 1, "{said}");
+    place.double().clear_faults();
+    let runs = place.does("history -o json").json();
+    let id = runs["runs"][0]["id"].as_str().unwrap();
+    for words in [
+        &format!("warning: run {id} {told}20"),
+        &format!("hint: Ctrl-C ends the trying; `undo {id}` takes it back at any later time\n"),
+        &format!("error: run {id} is written and could not be taken back: stopped by Ctrl-C\n"),
+        &format!("hint: `undo {id}` tries again\n"),
+    ] {
+        assert!(said.contains(words.as_str()), "no `{words}` in\n{said}");
+    }
+    place.does(&format!("undo {id} --yes"));
+    assert_eq!(place.stored().await, before, "{run}");
 }
 
 /// So many hosts that their labels cannot all be on their way at once.
