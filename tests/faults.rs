@@ -111,7 +111,7 @@ fn a_disk_that_is_full_from_the_start() {
     let run = on_a_full_disk(&cluster, 0, &arguments);
     run.ended(1, &arguments)
         .says("error: cannot write the journal at `")
-        .says("hint: make room, or keep the journal elsewhere: `--journal DIR`\n");
+        .says("hint: make room, or keep the journal elsewhere: `--journal DIR` (a copy of it, for `undo` and `apply --resume`)\n");
     cluster.tree().assert_untouched(&before, &arguments);
     // Nothing was written, so there is nothing to tell of.
     cluster.refused(0, &["history"]).says("nothing was written");

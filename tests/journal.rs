@@ -284,6 +284,68 @@ fn undo_keeps_what_others_have_changed_since() {
 }
 
 #[test]
+fn an_object_that_is_gone_is_told_once_and_the_rest_is_put_back() {
+    let cluster = Cluster::example();
+    let name = "hosts/control-plane.yaml";
+    let mut before = files(&cluster);
+    // Two steps of the run are about the endpoint.
+    does(&cluster, &format!("{ETCD} --grant-needed"));
+    cluster.write(name, "");
+    let run = does(&cluster, "undo");
+    let words = "HostEndpoint/cp-1-all is not there any more";
+    assert_eq!(run.err.matches(words).count(), 1, "{run}");
+    before.insert(name.into(), String::new());
+    assert_eq!(files(&cluster), before);
+}
+
+#[test]
+fn an_object_that_others_have_made_anew_is_theirs() {
+    let name = "globalnetworkpolicy-protected-felix-metrics-server.yaml";
+    let theirs = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata:\n  \
+        name: protected-felix-metrics-server\nspec:\n  order: 7\n  selector: none == 'x'\n";
+    for (whose, stays) in [("keep", true), ("restore", false)] {
+        let cluster = Cluster::example();
+        let mut before = files(&cluster);
+        cluster.does(&SERVER);
+        cluster.write(name, theirs);
+        cluster
+            .refused(4, &["undo", "--yes"])
+            .says("GlobalNetworkPolicy/protected-felix-metrics-server: spec.order is 7, and would become nothing")
+            .says("GlobalNetworkPolicy/protected-felix-metrics-server: spec.types is gone, and the object would go");
+        cluster.does(&["undo", "--yes", "--overlaps", whose]);
+        if stays {
+            before.insert(name.into(), theirs.into());
+        }
+        assert_eq!(files(&cluster), before, "{whose}");
+    }
+}
+
+#[test]
+fn a_copy_of_a_journal_is_as_good() {
+    let cluster = Cluster::example();
+    let before = cluster.tree();
+    cluster.does(&SERVER);
+    let from = cluster.state().join("calicoctl-protect");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([&from, &cluster.home().join("copy")])
+        .status();
+    assert!(copied.is_ok_and(|status| status.success()));
+    fs::remove_dir_all(&from).unwrap();
+    cluster.refused(64, &["undo", "--yes"]);
+    cluster.does(&["undo", "--yes", "--journal", "copy"]);
+    same(&cluster.tree(), &before, "undo by the copy");
+}
+
+/// What is in the files of a cluster.
+fn files(cluster: &Cluster) -> std::collections::BTreeMap<String, String> {
+    let names = cluster.tree().names().into_iter();
+    names
+        .map(|name| (name.clone(), cluster.read(&name)))
+        .collect()
+}
+
+#[test]
 fn where_others_have_changed_the_same_undo_asks_or_refuses() {
     let set = |cluster: &Cluster, value: &str| {
         let name = "hosts/control-plane.yaml";
@@ -575,6 +637,35 @@ fn a_run_whose_process_died_while_it_waited_can_be_kept_or_taken_back() {
             assert_eq!(last(&cluster).1, "done");
         }
         cluster.does(&["undo", "--yes"]);
+        same(&cluster.tree(), &before, "undo");
+    }
+}
+
+#[test]
+fn a_run_whose_process_died_before_it_took_it_back_can_be_kept_or_taken_back() {
+    let cluster = Cluster::example();
+    let before = cluster.tree();
+    for kept in [true, false] {
+        let Some(mut child) = waiting(&cluster, "1h") else {
+            panic!("no run waits");
+        };
+        child.kill().and_then(|()| child.wait()).unwrap();
+        let (id, _) = last(&cluster);
+        let journal = journals(&cluster).pop().unwrap();
+        fs::write(journal.with_extension("verdict"), "lapsed by me@here\n").unwrap();
+        cluster
+            .refused(4, &["confirm", &id])
+            .says(&format!(
+                "too late: whoever was to take run {id} back was killed"
+            ))
+            .says(&format!(
+                "`undo {id}` takes it back, `apply --resume {id}` keeps it"
+            ));
+        if kept {
+            cluster.refused(0, &["apply", "--resume", &id, "--yes"]);
+            assert_eq!(last(&cluster), (id.clone(), "done".to_owned()));
+        }
+        cluster.does(&["undo", &id, "--yes"]);
         same(&cluster.tree(), &before, "undo");
     }
 }

@@ -347,9 +347,11 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            "make room, or keep the journal elsewhere: `--journal DIR`"
+            "make room, or keep the journal elsewhere: `--journal DIR` (a copy of it, for `undo` and `apply --resume`)"
         }
-        _ => "keep the journal elsewhere: `--journal DIR`",
+        _ => {
+            "keep the journal elsewhere: `--journal DIR` (a copy of it, for `undo` and `apply --resume`)"
+        }
     };
     let text = error.to_string();
     // Without `(os error 28)` behind it.

@@ -52,9 +52,7 @@ impl ConfirmArgs {
         }
         let actor = actor();
         if window::decide(&folder, id, Verdict::Kept, &actor)? == Verdict::Lapsed {
-            let message = format!("too late: run {id} is being taken back, or has been");
-            return Err(CliError::new(Exit::Conflict, message)
-                .hint(format!("`history {id}` shows what became of it")));
+            return Err(too_late(&folder, id));
         }
         // The run that waits notes it. Where it waits no more, nobody else would.
         if let Ok(_lock) = folder.lock(&actor)
@@ -94,6 +92,21 @@ impl ConfirmArgs {
             None => Err(CliError::usage("no run waits to be confirmed").hint(ELSEWHERE)),
         }
     }
+}
+
+/// Says that it was decided before to take a run back.
+fn too_late(folder: &Folder, id: RunId) -> CliError {
+    // Whoever decided that has noted it by the time that nobody is at work, or was killed.
+    let killed = folder.busy().is_none()
+        && Record::read(folder, id).is_ok_and(|record| record.state() == State::Unconfirmed);
+    if killed {
+        let message = format!("too late: whoever was to take run {id} back was killed");
+        return CliError::new(Exit::Conflict, message).hint(format!(
+            "it is written as it was: `undo {id}` takes it back, `apply --resume {id}` keeps it"
+        ));
+    }
+    let message = format!("too late: run {id} is being taken back, or has been");
+    CliError::new(Exit::Conflict, message).hint(format!("`history {id}` shows what became of it"))
 }
 
 /// The folder of journals that has a run, of all clusters.

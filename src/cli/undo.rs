@@ -308,6 +308,9 @@ fn words(id: &ObjectId, overlap: &Overlap) -> String {
     if overlap.path.steps().is_empty() {
         return format!("{id} is not there any more");
     }
+    if overlap.found.is_none() && overlap.wanted.is_none() {
+        return format!("{id}: {} is gone, and the object would go", overlap.path);
+    }
     format!(
         "{id}: {} is {}, and would become {}",
         overlap.path,
@@ -327,8 +330,9 @@ fn nothing_left(
         Direction::Back => "nothing to do: nothing of the run is in effect",
         Direction::Onward => "nothing to do: all of the run is in effect",
     });
+    let open = [State::Partly, State::Unconfirmed];
     if let Some(session) = session
-        && record.state() == State::Partly
+        && open.contains(&record.state())
     {
         let end = match direction {
             Direction::Back => End::Nothing,

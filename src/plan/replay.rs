@@ -204,11 +204,15 @@ impl Walk<'_> {
             self.overlaps.push((id.clone(), overlap));
             return;
         }
-        self.notes.push(Note {
+        let note = Note {
             importance: Importance::Note,
             text: format!("{id} is not there any more: nothing of it is left to put back"),
             hint: None,
-        });
+        };
+        // Once for all steps of the object.
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     fn or_later(
