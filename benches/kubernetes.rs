@@ -380,7 +380,8 @@ async fn journal(kubeconfig: &Path) {
                 folder.make().unwrap();
                 let mut journal = Journal::begin(&folder, header(&plan)).unwrap();
                 let steps: Vec<usize> = (0..plan.changes.len()).collect();
-                let outcome = apply::run(&plan, &steps, &mut store, &mut journal, &never).await;
+                let outcome =
+                    apply::run(&plan, &wanted, &steps, &mut store, &mut journal, &never).await;
                 assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
                 steps.iter().for_each(|step| journal.read_back(*step));
                 journal.end(End::Done, None).unwrap();

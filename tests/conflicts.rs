@@ -144,6 +144,9 @@ impl Store for Shared {
             let error = StoreError::new(StoreErrorKind::Failed, "no connection");
             return Err(error.hint("is it running?"));
         }
+        if self.writes > 0 {
+            self.meddle();
+        }
         let datastore = Datastore {
             kind: DatastoreKind::NativeV3,
             location: "memory".into(),
@@ -202,7 +205,14 @@ fn granting() -> Order {
 }
 
 fn granting_to(nodes: &[&str]) -> Order {
-    let clients = Clients {
+    let clients = clients(nodes);
+    Order::new("grant", Course::Forward, move |draft| {
+        grant(draft, &clients)
+    })
+}
+
+fn clients(nodes: &[&str]) -> Clients {
+    Clients {
         server: "etcd".parse().unwrap(),
         nodes: NodeChoice {
             names: nodes.iter().map(|name| (*name).to_owned()).collect(),
@@ -213,22 +223,32 @@ fn granting_to(nodes: &[&str]) -> Order {
         workloads: Vec::new(),
         nets: Vec::new(),
         net_sets: Vec::new(),
-    };
-    Order::new("grant", Course::Forward, move |draft| {
-        grant(draft, &clients)
-    })
+    }
 }
 
 /// Takes tcp/179 out of the failsafe lists.
 fn pruning() -> Order {
-    let failsafes = Failsafes {
+    let failsafes = bgp();
+    Order::new("prune", Course::Forward, move |draft| {
+        prune(draft, &failsafes)
+    })
+}
+
+fn bgp() -> Failsafes {
+    Failsafes {
         ports: vec![PortChoice::Port("tcp/179".parse().unwrap())],
         directions: calicoctl_protect::calico::felix::Direction::BOTH.to_vec(),
         nodes: Vec::new(),
         keep_nets: Vec::new(),
         add: false,
-    };
-    Order::new("prune", Course::Forward, move |draft| {
+    }
+}
+
+/// Lets m1 and m2 in, and takes tcp/179 out of the failsafe lists behind that.
+fn granting_and_pruning() -> Order {
+    let (clients, failsafes) = (clients(&["m1", "m2"]), bgp());
+    Order::new("server", Course::Forward, move |draft| {
+        grant(draft, &clients)?;
         prune(draft, &failsafes)
     })
 }
@@ -652,6 +672,41 @@ fn a_half_written_plan_stops_with_the_difference_where_the_rest_would_be_another
         "{error:?}"
     );
     assert_eq!(store.writes, 1);
+}
+
+#[test]
+fn the_next_stage_is_not_begun_where_what_it_rests_on_did_not_stay() {
+    type Case = (&'static str, fn(&mut Objects), &'static str);
+    let cases: [Case; 2] = [
+        (
+            "label",
+            |objects| {
+                let (labels, key) = ("/metadata/labels", "allowed-etcd-client");
+                set(objects, Kind::HostEndpoint, "m1-eth0", labels, key, None);
+            },
+            "HostEndpoint/m1-eth0: metadata.labels.allowed-etcd-client is not as written",
+        ),
+        (
+            "object",
+            |objects| objects.retain(|id, _| id.name != "m2-eth0"),
+            "HostEndpoint/m2-eth0: is gone",
+        ),
+    ];
+    for (what, meddling, words) in cases {
+        let mut store = cluster().before_write(2, meddling);
+        let (end, runs) = recorded(&granting_and_pruning(), &mut store);
+        let error = end.unwrap_err();
+        assert_eq!(error.exit, Exit::Partly, "{what}: {error:?}");
+        assert!(
+            error.message.starts_with(
+                "2 of 3 steps were written, then: 1 object did not stay as written; the rest"
+            ),
+            "{error:?}"
+        );
+        assert_eq!(error.detail, [words], "{what}");
+        assert_eq!(store.writes, 2, "the failsafe list stays");
+        assert_eq!(runs[0].state(), State::Partly);
+    }
 }
 
 #[test]

@@ -3,8 +3,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::calico::Snapshot;
+use crate::plan::verify::{Slip, slips};
 use crate::plan::{Change, Plan};
-use crate::store::{Keepsake, Store, StoreError, Write};
+use crate::recipe::Stage;
+use crate::store::{Keepsake, Store, StoreError, Wanted, Write};
 
 pub mod folder;
 pub mod id;
@@ -33,6 +36,16 @@ pub enum Outcome {
         /// Why it stopped; `None` when it was asked to.
         error: Option<StoreError>,
     },
+    /// Something of what was written did not stay, and so the rest was not written: it was proved
+    /// on top of it.
+    Slipped {
+        /// Which changes of the plan have been written, in order.
+        done: Vec<usize>,
+        /// What did not stay.
+        slips: Vec<Slip>,
+        /// What is there.
+        now: Box<Snapshot>,
+    },
 }
 
 /// Finds out whether a plan can be written, without writing anything.
@@ -46,10 +59,12 @@ pub async fn preflight(plan: &Plan, store: &mut impl Store) -> Result<(), StoreE
 }
 
 /// Writes a plan batch by batch. `steps` are the numbers by which the journal knows the changes.
-/// Nothing of a batch is written before the journal says on disk that it is going to be. Once `stop`
-/// is raised, only what is under way comes to its end.
+/// Nothing of a batch is written before the journal says on disk that it is going to be. Before a
+/// stage is begun, what the stages before it have written is read back, as part of what is `wanted`.
+/// Once `stop` is raised, only what is under way comes to its end.
 pub async fn run(
     plan: &Plan,
+    wanted: &Wanted,
     steps: &[usize],
     store: &mut impl Store,
     journal: &mut Journal,
@@ -57,7 +72,24 @@ pub async fn run(
 ) -> Outcome {
     let mut done = Vec::new();
     let mut first = 0;
+    let mut stage: Option<Stage> = None;
     for batch in plan.batches() {
+        let next = batch.first().map(|change| change.stage);
+        if first > 0 && next != stage {
+            let now = match store.read(wanted).await {
+                Ok(now) => now,
+                Err(error) => {
+                    let error = Some(error);
+                    return Outcome::Partly { done, error };
+                }
+            };
+            let slips = slips(plan.changes.get(..first).unwrap_or_default(), &now);
+            if !slips.is_empty() {
+                let now = Box::new(now);
+                return Outcome::Slipped { done, slips, now };
+            }
+        }
+        stage = next;
         if stop.load(Ordering::Relaxed) {
             return Outcome::Partly { done, error: None };
         }

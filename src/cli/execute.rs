@@ -222,7 +222,8 @@ pub async fn write(
         earlier,
     } = begun;
     let stop = interrupt.flag();
-    let result = match apply::run(plan, &steps, store, &mut journal, &stop).await {
+    let wanted = &run.prepared.wanted;
+    let result = match apply::run(plan, wanted, &steps, store, &mut journal, &stop).await {
         Outcome::Done => {
             let checked = read_back::look(run, &earlier, store).await;
             let slipped = checked.as_ref().err().map(|(_, slipped)| slipped);
@@ -233,7 +234,18 @@ pub async fn write(
                     journal.read_back(*step);
                 }
             }
-            checked.map_err(|(error, _)| error.hint(next(journal.id())))
+            checked.map_err(|(error, _)| error.hint(after_others(journal.id())))
+        }
+        Outcome::Slipped { done, slips, now } => {
+            let error = read_back::slipped(run, &slips, &now);
+            let count = done.len();
+            let message = format!(
+                "{count} of {} were written, then: {}; the rest was proved on top of that, and is not written",
+                all(plan),
+                error.message
+            );
+            let error = CliError { message, ..error };
+            Err(error.hint(after_others(journal.id())))
         }
         Outcome::Partly { done, error: None } if done.is_empty() => {
             return nothing(run, journal, interrupted());
@@ -393,6 +405,13 @@ fn partly(plan: &Plan, done: &[usize], error: Option<StoreError>, id: RunId) -> 
 
 fn all(plan: &Plan) -> String {
     show::counted(plan.changes.len(), "step")
+}
+
+/// What to do where others have changed what was written.
+fn after_others(id: RunId) -> String {
+    format!(
+        "`check` tells what holds now; `undo {id}` takes back what is written, `apply --resume {id}` writes it again and the rest"
+    )
 }
 
 fn next(id: RunId) -> String {

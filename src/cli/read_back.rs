@@ -6,8 +6,8 @@ use super::error::CliError;
 use super::execute::Run;
 use super::exit::Exit;
 use super::show::counted;
-use crate::calico::ObjectId;
-use crate::plan::proof::Fate;
+use crate::calico::{ObjectId, Snapshot};
+use crate::plan::proof::{Fate, FlowProof};
 use crate::plan::verify::{Slip, lost, slips, weaker};
 use crate::plan::{Change, Plan};
 use crate::store::Store;
@@ -41,13 +41,9 @@ pub async fn look(
         );
         (CliError::new(Exit::Partly, message), everything(&whole))
     })?;
-    let slips = slips(&whole, &now);
+    let slips = slips(&whole.changes, &now);
     if !slips.is_empty() {
-        let message = format!("{} did not stay as written", counted(slips.len(), "object"));
-        let error = slips.iter().take(TOLD);
-        let error = error.fold(CliError::new(Exit::Partly, message), |error, slip| {
-            error.detail(words(slip))
-        });
+        let error = slipped(run, &slips, &now);
         return Err((error, slips.into_iter().map(|slip| slip.id).collect()));
     }
     let weaker = weaker(&prepared.snapshot, plan, &now);
@@ -62,8 +58,32 @@ pub async fn look(
         });
         return Err((error, BTreeSet::new()));
     }
-    let mut lost = lost(&prepared.snapshot, &now);
-    let proof = &prepared.proof;
+    let lost = cut(run, &now);
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let error = CliError::new(Exit::Partly, cut_words(&lost));
+    Err((told(error, &lost), BTreeSet::new()))
+}
+
+/// Says what did not stay, and what that cuts.
+pub fn slipped(run: &Run<'_>, slips: &[Slip], now: &Snapshot) -> CliError {
+    let message = format!("{} did not stay as written", counted(slips.len(), "object"));
+    let error = slips.iter().take(TOLD);
+    let error = error.fold(CliError::new(Exit::Partly, message), |error, slip| {
+        error.detail(words(slip))
+    });
+    let lost = cut(run, now);
+    match lost.is_empty() {
+        true => error,
+        false => told(error.detail(cut_words(&lost)), &lost),
+    }
+}
+
+/// Needed flows that came about before the run and do not now, but for those that it was to cut.
+fn cut(run: &Run<'_>, now: &Snapshot) -> Vec<(FlowProof, Vec<String>)> {
+    let proof = &run.prepared.proof;
+    let mut lost = lost(&run.prepared.snapshot, now);
     for (_, ids) in &mut lost {
         ids.retain(|id| {
             let waived = [Fate::Cut, Fate::Unproven].iter();
@@ -73,24 +93,23 @@ pub async fn look(
         });
     }
     lost.retain(|(_, ids)| !ids.is_empty());
+    lost
+}
+
+fn cut_words(lost: &[(FlowProof, Vec<String>)]) -> String {
     let count: usize = lost.iter().map(|(_, ids)| ids.len()).sum();
-    if lost.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
+    format!(
         "{} came about before and {} not now: others have changed the cluster meanwhile",
         counted(count, "needed flow"),
         if count == 1 { "does" } else { "do" }
-    );
-    let error = lost.iter().take(TOLD);
-    let error = error.fold(
-        CliError::new(Exit::Partly, message),
-        |error, (flow, ids)| {
-            let first = ids.first().map_or("", String::as_str);
-            error.detail(format!("{first}: {}", flow.decision.why()))
-        },
-    );
-    Err((error, BTreeSet::new()))
+    )
+}
+
+fn told(error: CliError, lost: &[(FlowProof, Vec<String>)]) -> CliError {
+    lost.iter().take(TOLD).fold(error, |error, (flow, ids)| {
+        let first = ids.first().map_or("", String::as_str);
+        error.detail(format!("{first}: {}", flow.decision.why()))
+    })
 }
 
 fn words(slip: &Slip) -> String {

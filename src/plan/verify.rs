@@ -68,11 +68,11 @@ pub struct Slip {
     pub owner: Option<String>,
 }
 
-/// What did not stay of a plan's changes.
+/// What did not stay of changes that were written.
 #[must_use]
-pub fn slips(plan: &Plan, now: &Snapshot) -> Vec<Slip> {
+pub fn slips(changes: &[Change], now: &Snapshot) -> Vec<Slip> {
     let mut ends: BTreeMap<&ObjectId, (Option<&Object>, Option<&Object>)> = BTreeMap::new();
-    for change in &plan.changes {
+    for change in changes {
         let end = ends.entry(&change.id);
         end.or_insert((change.before.as_ref(), None)).1 = change.after.as_ref();
     }
@@ -310,7 +310,7 @@ mod tests {
             Some(mk_endpoint(json!({"a": "1"}), json!({}))),
             Some(mk_endpoint(json!({"a": "1", "b": "true"}), json!({}))),
         );
-        let slips = slips(&plan, &mk_snapshot(Some(now)));
+        let slips = slips(&plan.changes, &mk_snapshot(Some(now)));
         let told = slips.iter().flat_map(|slip| {
             let owner = slip.owner.clone();
             slip.fields
@@ -363,17 +363,17 @@ mod tests {
     fn an_object_that_came_back_or_went_away_is_told() {
         let object = mk_endpoint(json!({}), json!({}));
         let deleted = mk_plan(Some(object.clone()), None);
-        let back = slips(&deleted, &mk_snapshot(Some(object.clone())));
+        let back = slips(&deleted.changes, &mk_snapshot(Some(object.clone())));
         assert!(back[0].there && back[0].fields.is_empty());
-        assert!(slips(&deleted, &mk_snapshot(None)).is_empty());
+        assert!(slips(&deleted.changes, &mk_snapshot(None)).is_empty());
         let leaving = mk_endpoint(
             json!({}),
             json!({"deletionTimestamp": "2026-11-29T09:00:00Z"}),
         );
-        assert!(slips(&deleted, &mk_snapshot(Some(leaving))).is_empty());
+        assert!(slips(&deleted.changes, &mk_snapshot(Some(leaving))).is_empty());
         let made = mk_plan(None, Some(object.clone()));
-        assert!(!slips(&made, &mk_snapshot(None))[0].there);
-        assert!(slips(&made, &mk_snapshot(Some(object))).is_empty());
+        assert!(!slips(&made.changes, &mk_snapshot(None))[0].there);
+        assert!(slips(&made.changes, &mk_snapshot(Some(object))).is_empty());
     }
 
     #[test]

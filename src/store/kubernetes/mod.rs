@@ -174,9 +174,17 @@ impl Store for KubernetesStore {
             );
         }
         warnings.extend(reading.warnings);
+        let mut places = reading.places;
+        // A plan that is half written knows the version from before this run's own writes.
+        for (id, place) in &mut places {
+            let before = self.places.get(id);
+            if let Some(before) = before.filter(|before| before.latest == place.latest) {
+                place.read.clone_from(&before.read);
+            }
+        }
         let read: BTreeSet<Kind> = reading.revisions.keys().copied().collect();
         self.places.retain(|id, _| !read.contains(&id.kind));
-        self.places.extend(reading.places);
+        self.places.extend(places);
         self.identity = reading.identity;
         self.revisions = reading.revisions;
         let mut snapshot = reading.snapshot;
