@@ -254,7 +254,9 @@ impl Wait {
                 () = async { sleep(SILENCE).await; interrupt.pressed().await } => stopped(),
             }
         };
+        // It is tried once, however little time there is.
         tokio::select! {
+            biased;
             done = self.while_at(work) => Ok(done?),
             error = given_up => Err(Failure::Last(error)),
         }
@@ -264,6 +266,7 @@ impl Wait {
     async fn while_at<T>(&mut self, work: impl Future<Output = T>) -> T {
         tokio::pin!(work);
         tokio::select! {
+            biased;
             done = &mut work => return done,
             () = sleep(SILENCE) => self.tell("there is no answer so far"),
         }
