@@ -25,7 +25,7 @@
     reason = "a test double that is used wrongly should fail the test at once"
 )]
 
-mod admission;
+pub mod admission;
 mod api;
 mod apply;
 mod delete;
@@ -63,7 +63,6 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsAcceptor;
 
-pub use self::admission::BY_LIBCALICO;
 pub use self::faults::{Fault, When};
 pub use self::journal::{Counters, Logged};
 pub use self::kinds::Shape;

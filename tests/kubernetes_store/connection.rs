@@ -156,6 +156,47 @@ async fn the_proxy_of_the_kubeconfig_is_used_and_its_refusal_is_told() {
     }
 }
 
+/// A SOCKS proxy for one connection; gives back the name that it was asked for, none for an address.
+async fn socks(listener: TcpListener, port: u16) -> Option<String> {
+    let (mut from, _) = listener.accept().await.unwrap();
+    let mut greeting = [0; 3];
+    from.read_exact(&mut greeting).await.unwrap();
+    from.write_all(&[5, 0]).await.unwrap();
+    let mut head = [0; 4];
+    from.read_exact(&mut head).await.unwrap();
+    let is_name = head[3] == 3;
+    let length = if is_name {
+        from.read_u8().await.unwrap()
+    } else {
+        4
+    };
+    let mut host = vec![0; usize::from(length)];
+    from.read_exact(&mut host).await.unwrap();
+    from.read_u16().await.unwrap();
+    from.write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0])
+        .await
+        .unwrap();
+    let mut to = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut from, &mut to).await });
+    is_name.then(|| String::from_utf8(host).unwrap())
+}
+
+#[tokio::test]
+async fn a_socks_proxy_finds_the_server_by_its_name() {
+    let (double, dir) = mk_double();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let port = double.url().rsplit(':').next().unwrap().parse().unwrap();
+    let asked = tokio::spawn(socks(listener, port));
+    let path = mk_kubeconfig(&double, &dir, |v| {
+        let cluster = &mut v["clusters"][0]["cluster"];
+        cluster["server"] = json!(format!("https://localhost:{port}"));
+        cluster["proxy-url"] = json!(format!("socks5://{address}"));
+    });
+    assert_eq!(try_read(config(&path)).await, Ok(1));
+    assert_eq!(asked.await.unwrap().as_deref(), Some("localhost"));
+}
+
 #[tokio::test]
 async fn a_proxy_of_an_unknown_kind_is_not_passed_over() {
     let (double, dir) = mk_double();

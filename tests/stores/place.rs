@@ -16,7 +16,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::cluster;
-use super::double::{BY_LIBCALICO, Double, Shape};
+use super::double::admission::BY_LIBCALICO;
+use super::double::{Double, Shape};
 use super::etcd_server::EtcdServer;
 
 /// A kind of store.

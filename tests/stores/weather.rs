@@ -47,6 +47,17 @@ fn exec(command: &str) -> Value {
 }
 
 #[tokio::test]
+async fn the_proxy_of_the_environment_is_not_for_servers_on_this_machine() {
+    let place = native().await;
+    let mut command = place.command("status");
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let run = Run::of(&mut command);
+    assert_eq!(run.code, 0, "{run}");
+}
+
+#[tokio::test]
 async fn certificates_and_credentials_that_do_not_hold() {
     let other = Double::builder(Shape::NativeV3).start();
     let place = native().await;

@@ -1,5 +1,6 @@
 //! From calicoctl's and kubectl's settings to one cluster, one user and one way to reach it.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use kube::Config;
@@ -281,6 +282,23 @@ fn shown_proxy(text: &str) -> Result<String, StoreError> {
     };
     let url = text.parse::<http::Uri>().ok().filter(known);
     url.as_ref().map(shown).ok_or_else(no_proxy)
+}
+
+/// The proxy as kubectl uses it: a SOCKS proxy is told the server's name, and finds the address itself.
+pub(super) fn resolving_names(proxy: &str) -> Cow<'_, str> {
+    match proxy.strip_prefix("socks5://") {
+        Some(rest) => Cow::Owned(format!("socks5h://{rest}")),
+        None => Cow::Borrowed(proxy),
+    }
+}
+
+/// Whether a server is on this machine: like kubectl's, connections to it never go through the proxy of
+/// the environment.
+pub(super) fn is_this_machine(url: &http::Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let address = host.parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 pub(super) fn no_proxy() -> StoreError {

@@ -260,8 +260,11 @@ async fn connect(
         .http2_keep_alive_timeout(limits.connect)
         .gzip(!config.disable_compression);
     if let Some(proxy) = &target.proxy {
-        let proxy = reqwest::Proxy::all(proxy).map_err(|_| kubeconfig::no_proxy())?;
+        let proxy = kubeconfig::resolving_names(proxy);
+        let proxy = reqwest::Proxy::all(&*proxy).map_err(|_| kubeconfig::no_proxy())?;
         http = http.proxy(proxy);
+    } else if kubeconfig::is_this_machine(&config.cluster_url) {
+        http = http.no_proxy();
     }
     if let Some(name) = config.tls_server_name.take() {
         let (url, addresses) = directed(&config, &name, target.proxy.is_some(), limits).await?;
