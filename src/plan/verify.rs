@@ -9,9 +9,11 @@ use super::proof::{Fate, FlowProof, standing};
 use super::rebase::{Precedence, rebase};
 use super::settle::settled;
 use super::{Change, Plan};
-use crate::calico::edit::{Step, diff};
+use crate::calico::edit::{FieldEdit, Step, diff};
 use crate::calico::endpoint::is_automatic;
 use crate::calico::owner::owners;
+use crate::calico::policy::DEFAULT_TIER;
+use crate::calico::v1::TIER_LABEL;
 use crate::calico::{FieldPath, Kind, Object, ObjectId, Snapshot};
 use crate::recipe::status::{Verdict, status};
 use crate::store::{Further, Part, Wanted};
@@ -107,7 +109,8 @@ fn slip(
     let from = before.map_or(&nothing, Object::value);
     let mut meant = now.value().clone();
     rebase(id.kind, from, after.value(), &mut meant, Precedence::Ours);
-    let edits = diff(now.value(), &meant);
+    let mut edits = diff(now.value(), &meant);
+    edits.retain(|edit| !is_filled_in(now, edit));
     let fields: BTreeSet<FieldPath> = edits.iter().map(|edit| edit.path().clone()).collect();
     let fields: Vec<FieldPath> = fields
         .into_iter()
@@ -136,6 +139,23 @@ fn server_kept(path: &FieldPath) -> bool {
     .iter()
     .any(|field| path.starts_with(&["metadata", field]))
         || path.starts_with(&["status"])
+}
+
+/// Whether servers fill a field in again whenever it is taken away: the tier that a policy is in
+/// unless it says another, and the label of it (data model, 1.4).
+fn is_filled_in(now: &Object, edit: &FieldEdit) -> bool {
+    let FieldEdit::Remove { path } = edit else {
+        return false;
+    };
+    let label = ["metadata", "labels", TIER_LABEL];
+    let labels = now.value().pointer("/metadata/labels");
+    let only = labels
+        .and_then(Value::as_object)
+        .is_some_and(|labels| labels.len() == 1);
+    now.spec_str("tier") == Some(DEFAULT_TIER)
+        && (path.starts_with(&["spec", "tier"])
+            || path.starts_with(&label)
+            || only && path.starts_with(&["metadata", "labels"]))
 }
 
 /// Who has probably put a field back: a controller that is known to, whoever wrote the field last,
@@ -374,6 +394,26 @@ mod tests {
         let made = mk_plan(None, Some(object.clone()));
         assert!(!slips(&made.changes, &mk_snapshot(None))[0].there);
         assert!(slips(&made.changes, &mk_snapshot(Some(object))).is_empty());
+    }
+
+    #[test]
+    fn the_tier_that_servers_fill_in_again_is_nothing_that_did_not_stay() {
+        let policy = |tier: Option<&str>| {
+            let mut value = json!({"apiVersion": "projectcalico.org/v3",
+                "kind": "GlobalNetworkPolicy", "metadata": {"name": "p"}, "spec": {"order": 1}});
+            if let Some(tier) = tier {
+                value["spec"]["tier"] = json!(tier);
+                value["metadata"]["labels"] = json!({TIER_LABEL: tier});
+            }
+            Object::new(value).unwrap()
+        };
+        let back = |tier: &str| {
+            let mut plan = mk_plan(Some(policy(Some(tier))), Some(policy(None)));
+            plan.changes[0].id = ObjectId::global(Kind::GlobalNetworkPolicy, "p");
+            slips(&plan.changes, &mk_snapshot(Some(policy(Some(tier)))))
+        };
+        assert_eq!(back("default"), []);
+        assert_eq!(back("guard").len(), 1);
     }
 
     #[test]
