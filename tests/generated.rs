@@ -26,7 +26,7 @@ use clap::Command;
 
 /// The whole command line, as help shows it.
 fn command() -> Command {
-    let mut command = cli::command(Called::Bare);
+    let mut command = cli::command(Called::Bare).disable_help_subcommand(true);
     command.build();
     command
 }

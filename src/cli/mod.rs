@@ -61,7 +61,6 @@ use crate::store::manifests::Manifests;
     name = "calicoctl-protect",
     version,
     max_term_width = 100,
-    disable_help_subcommand = true,
     propagate_version = false,
     after_help = after_help()
 )]
@@ -165,10 +164,15 @@ pub fn say_error(message: String, hint: Option<&str>) {
 }
 
 fn wrong_usage(error: &clap::Error) -> Exit {
-    // Printing fails only when nobody reads any more.
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+    let printed = error.print();
+    match (error.kind(), printed) {
+        // A reader that went away is no error.
+        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, Err(error))
+            if error.kind() != std::io::ErrorKind::BrokenPipe =>
+        {
+            Exit::Failed
+        }
+        (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, _) => Exit::Ok,
         _ => Exit::Usage,
     }
 }

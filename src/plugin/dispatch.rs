@@ -7,11 +7,20 @@
 //!
 //! **It cannot find itself.** Programs are told apart by device and inode, whichever links lead to
 //! them. Against another dispatcher, or a script that leads back here, each hop leaves a trace in
-//! the environment ([`TRACE`]): which files were run so far, and by which process. A process keeps its
-//! number when it runs another program, so who comes back is recognised, and files that were run
-//! already are passed over. Scripts that start a process for each hop are bounded by [`MAX_HOPS`].
+//! the environment ([`TRACE`]): which files were run so far, by which process, with which arguments.
+//! A process keeps its number when it runs another program, so who comes back, in the same process or
+//! with the same arguments, is recognised, and files that were run already come last. A program that
+//! calls calicoctl with other arguments, as a child, makes a call of its own. Whoever goes round in
+//! spite of this is stopped after [`MAX_HOPS`].
+//!
+//! Scripts that clear the environment take the trace away. Where they start a process for each hop,
+//! those that wait are counted in its place, as far as `/proc` tells. Where they take the
+//! dispatcher's place (`exec env -i … calicoctl`), nothing is left that could tell: they go round in
+//! this one process until it is ended, as a script does that runs itself.
 
 use std::ffi::{OsStr, OsString};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +28,8 @@ use std::process::Command;
 use super::called::{CALICOCTL, Called, PROGRAM};
 use super::search::{FileId, Program, SearchPath};
 
-/// The environment variable that tells a dispatcher what ran before it.
+/// The environment variable that tells a dispatcher what ran before it: the number of the process
+/// that wrote it, how many dispatchers ran, a hash of the arguments, the files.
 pub const TRACE: &str = "CALICOCTL_PROTECT_DISPATCHED";
 
 /// How often dispatchers may run each other's programs before it is taken for a loop.
@@ -165,28 +175,55 @@ pub fn route(mut arguments: Vec<OsString>, surroundings: impl FnOnce() -> Surrou
         });
     }
     let around = surroundings();
-    let trace = Trace::read(&around);
+    let trace = Trace::read(&around, &arguments);
     if trace.hops >= MAX_HOPS {
         return Route::Nowhere(Nowhere::Loop);
     }
-    if let Some(route) = to_plugin(&arguments, &around, &trace) {
-        return route;
+    let plugin = to_plugin(&arguments, &around, &trace);
+    match plugin.unwrap_or_else(|| to_calicoctl(arguments, &around, &trace)) {
+        Route::Run(next)
+            if trace.hops == 0 && waiting(&next.program, around.parent) >= MAX_HOPS =>
+        {
+            Route::Nowhere(Nowhere::Loop)
+        }
+        route => route,
     }
+}
+
+/// The way to the next calicoctl.
+fn to_calicoctl(arguments: Vec<OsString>, around: &Surroundings, trace: &Trace) -> Route {
     let all = around.path.all(OsStr::new(CALICOCTL));
     let others: Vec<Program> = all.filter(|p| Some(p.id) != around.this_id()).collect();
-    let found_none = if others.is_empty() {
-        Nowhere::NotFound
-    } else {
-        Nowhere::Loop
-    };
-    let next = others.into_iter().find(|p| !trace.files.contains(&p.id));
-    next.map_or(Route::Nowhere(found_none), |next| {
-        Route::Run(Successor {
-            trace: trace.after(&around, Some(next.id)),
-            program: next.path,
-            arguments,
+    let new = others.iter().find(|p| !trace.files.contains(&p.id));
+    new.or(others.first())
+        .map_or(Route::Nowhere(Nowhere::NotFound), |next| {
+            Route::Run(Successor {
+                program: next.path.clone(),
+                trace: trace.after(around, &arguments, Some(next.id)),
+                arguments,
+            })
         })
-    })
+}
+
+/// How many processes, from this one upwards, run a program or script, as far as `/proc` tells. No more
+/// are counted than matter.
+fn waiting(program: &Path, mut process: u32) -> usize {
+    let of = |process: u32, file: &str| std::fs::read(format!("/proc/{process}/{file}")).ok();
+    let mut found = 0;
+    while process > 1
+        && found < MAX_HOPS
+        && let (Some(line), Some(stat)) = (of(process, "cmdline"), of(process, "stat"))
+    {
+        // A script stands behind its interpreter, and an option of that.
+        let mut words = line.split(|byte| *byte == 0).take(3);
+        found += usize::from(words.any(|word| word == program.as_os_str().as_bytes()));
+        // The parent's number stands behind the name, which ends at the last bracket, and the state.
+        let stat = String::from_utf8_lossy(&stat);
+        let parent = stat.rsplit(')').next().unwrap_or_default();
+        let parent = parent.split_whitespace().nth(1);
+        process = parent.and_then(|word| word.parse().ok()).unwrap_or(0);
+    }
+    found
 }
 
 /// The way to a plugin, when the first word names one.
@@ -207,7 +244,7 @@ fn to_plugin(arguments: &[OsString], around: &Surroundings, trace: &Trace) -> Op
         return None;
     }
     // Options that stood before the word are for the plugin now.
-    let arguments: Vec<OsString> = completing
+    let inner: Vec<OsString> = completing
         .into_iter()
         .chain(options)
         .chain(rest)
@@ -222,14 +259,14 @@ fn to_plugin(arguments: &[OsString], around: &Surroundings, trace: &Trace) -> Op
         return Some(Route::Here(Call {
             called: Called::Calicoctl,
             completing: false,
-            arguments,
+            arguments: inner,
         }));
     }
     found.map(|plugin| {
         Route::Run(Successor {
             program: plugin.path,
-            arguments,
-            trace: trace.after(around, None),
+            arguments: inner,
+            trace: trace.after(around, arguments, None),
         })
     })
 }
@@ -262,13 +299,13 @@ fn first_word(arguments: &[OsString]) -> Option<usize> {
 struct Trace {
     /// How many dispatchers.
     hops: usize,
-    /// What they ran, and what they are; empty when a process further up ran them.
+    /// What they ran, and what they are; empty when this is a call of its own.
     files: Vec<FileId>,
 }
 
 impl Trace {
-    /// Reads [`TRACE`]: the number of the process that wrote it, how many did, the files.
-    fn read(around: &Surroundings) -> Self {
+    /// Reads [`TRACE`].
+    fn read(around: &Surroundings, arguments: &[OsString]) -> Self {
         let text = around.trace.as_deref().and_then(OsStr::to_str);
         let mut words = text.unwrap_or_default().split(' ');
         let process: Option<u32> = words.next().and_then(|word| word.parse().ok());
@@ -276,10 +313,8 @@ impl Trace {
         let (Some(process), Some(hops)) = (process, hops) else {
             return Self::default();
         };
-        // A program that a dispatcher ran may call calicoctl afresh, such as for a credential: only
-        // the same process, or one that it started itself, is on the way in a circle.
-        let on_the_way = process == around.process || process == around.parent;
-        let files = if on_the_way {
+        let same = words.next() == Some(&hash(arguments));
+        let files = if process == around.process || same {
             words.filter_map(FileId::parse).collect()
         } else {
             Vec::new()
@@ -288,8 +323,9 @@ impl Trace {
     }
 
     /// What the next one has to know.
-    fn after(&self, around: &Surroundings, next: Option<FileId>) -> String {
-        let mut text = format!("{} {}", around.process, self.hops + 1);
+    fn after(&self, around: &Surroundings, arguments: &[OsString], next: Option<FileId>) -> String {
+        let (process, hops) = (around.process, self.hops + 1);
+        let mut text = format!("{process} {hops} {}", hash(arguments));
         let files = self.files.iter().copied();
         for file in files.chain(around.this_id()).chain(next) {
             text.push(' ');
@@ -297,6 +333,13 @@ impl Trace {
         }
         text
     }
+}
+
+/// Arguments in short. Another build may see another number, and takes the call for one of its own.
+fn hash(arguments: &[OsString]) -> String {
+    let mut hasher = DefaultHasher::new();
+    arguments.hash(&mut hasher);
+    format!("{:x}", hasher.finish())
 }
 
 /// Becomes a program. Comes back only when it cannot, with the reason and the exit code that a shell
@@ -361,25 +404,38 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_is_believed_only_by_who_is_on_the_way() {
+    fn a_trace_is_believed_in_the_same_process_or_with_the_same_arguments() {
         let file = FileId::parse("1:2").unwrap();
-        let read = |process, parent, trace: &str| {
-            Trace::read(&Surroundings {
+        let read = |process, arguments: &[&str], trace: &str| {
+            let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+            let around = Surroundings {
                 path: SearchPath::default(),
                 this: None,
                 process,
-                parent,
+                parent: 1,
                 trace: Some(trace.into()),
-            })
+            };
+            Trace::read(&around, &arguments)
         };
-        for (process, parent) in [(7, 1), (8, 7)] {
-            assert_eq!(read(process, parent, "7 3 1:2").files, [file]);
+        let trace = format!("7 3 {} 1:2", hash(&["get".into()]));
+        assert_eq!(read(7, &["other"], &trace).files, [file]);
+        assert_eq!(read(8, &["get"], &trace).files, [file]);
+        let own = read(8, &["other"], &trace);
+        assert!(own.files.is_empty());
+        assert_eq!(own.hops, 3);
+        for damaged in ["", "x", "7", "7 x 0 1:2", "-1 3", "7 3 0 zz 1"] {
+            assert!(read(7, &[], damaged).files.is_empty(), "{damaged}");
         }
-        let stranger = read(9, 8, "7 3 1:2");
-        assert!(stranger.files.is_empty());
-        assert_eq!(stranger.hops, 3);
-        for damaged in ["", "x", "7", "7 x 1:2", "-1 3", "7 3 zz 1"] {
-            assert!(read(7, 1, damaged).files.is_empty(), "{damaged}");
-        }
+    }
+
+    #[test]
+    fn a_process_that_runs_a_program_is_known_by_its_command_line() {
+        assert_eq!(
+            waiting(Path::new("/no/such/program"), std::process::id()),
+            0
+        );
+        let this = std::env::args_os().next().unwrap();
+        let found = waiting(Path::new(&this), std::process::id()) > 0;
+        assert_eq!(found, Path::new("/proc/self").exists());
     }
 }

@@ -146,6 +146,33 @@ fn protect_is_this_program_and_shows_the_name_that_was_typed() {
 }
 
 #[test]
+fn help_can_be_asked_for_as_a_command() {
+    let machine = mk_machine();
+    let calicoctl = machine.at("links/calicoctl");
+    let told = |words: &[&str]| {
+        let output = machine.run(&calicoctl, words);
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+        out(&output)
+    };
+    assert_eq!(told(&["protect", "help"]), told(&["protect", "--help"]));
+    for command in [&["undo"][..], &["plugin", "install"]] {
+        let asked = told(&[&["protect", "help"], command].concat());
+        assert!(asked.contains(&format!("Usage: calicoctl protect {}", command.join(" "))));
+        assert_eq!(asked, told(&[&["protect"], command, &["--help"]].concat()));
+    }
+}
+
+#[test]
+fn help_that_cannot_be_written_is_a_failure() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full else { return };
+    let machine = Machine::with(&[]);
+    let mut command = machine.command(Path::new(PROGRAM));
+    let status = command.arg("--help").stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
 fn the_command_to_repeat_is_shown_as_it_was_typed() {
     let machine = mk_machine();
     let folder = example();
@@ -263,38 +290,66 @@ fn scripts_that_lead_back_are_passed_over() {
 }
 
 #[test]
-fn a_circle_of_ever_new_processes_ends() {
-    let machine = Machine::with(&["links", "wrapped"]);
-    let link = machine.link("links/calicoctl");
-    let link = link.display();
-    // The dispatcher's parent is not the process that a dispatcher became.
-    machine.script(
-        "wrapped/calicoctl",
-        &format!("sh -c '\"{link}\" get; exit $?'; exit $?"),
-    );
-    let output = machine.run(&machine.at("links/calicoctl"), &["get"]);
-    assert_eq!(output.status.code(), Some(127), "{}", err(&output));
-    assert!(
-        err(&output).contains("only lead to each other"),
-        "{}",
-        err(&output)
-    );
+fn circles_of_ever_new_processes_end() {
+    for hop in [
+        // The dispatcher's parent is not the process that a dispatcher became.
+        "sh -c '\"{link}\" get; exit $?'; exit $?",
+        // Each call differs from the one before.
+        "'{link}' \"$@\" more",
+        // Nothing tells of the one before but that it waits.
+        "env -i PATH=\"$PATH\" calicoctl \"$@\"",
+        "env -i PATH=\"$PATH\" '{link}' \"$@\" more",
+    ] {
+        let machine = Machine::with(&["links", "wrapped"]);
+        let link = machine.link("links/calicoctl");
+        let hop = hop.replace("{link}", link.to_str().unwrap());
+        let count = machine.at("count");
+        let count = count.display();
+        let script = format!(
+            "echo >> '{count}'; [ $(wc -l < '{count}') -lt 50 ] || exit 99\n{hop}\nexit $?"
+        );
+        machine.script("wrapped/calicoctl", &script);
+        machine.script("wrapped/calicoctl-tool", &script);
+        for word in ["get", "tool"] {
+            let _ = std::fs::remove_file(machine.at("count"));
+            let output = machine.run(&link, &[word]);
+            assert_eq!(output.status.code(), Some(127), "{hop}: {}", err(&output));
+            assert!(
+                err(&output).contains("only lead to each other"),
+                "{}",
+                err(&output)
+            );
+        }
+    }
 }
 
 #[test]
 fn a_program_that_the_dispatcher_ran_may_call_calicoctl_afresh() {
-    let machine = mk_machine();
-    machine.script(
-        "bin/calicoctl",
-        "if [ \"$1\" = outer ]; then sh -c 'calicoctl inner; exit $?'; else echo \"got $1\"; fi",
-    );
-    let output = machine.run(&machine.at("links/calicoctl"), &["outer"]);
-    assert_eq!(out(&output), "got inner\n", "{}", err(&output));
+    let machine = Machine::with(&["links", "bin", "behind"]);
+    machine.link("links/calicoctl");
+    let script = "case $1 in outer) sh -c 'calicoctl inner; exit $?' ;;\n\
+                  twice) calicoctl inner; calicoctl inner ;;\n\
+                  itself) [ -n \"$INNER\" ] || INNER=yes exec calicoctl \"$@\"; echo got $1 ;;\n\
+                  *) echo got $1 ;; esac";
+    machine.script("bin/calicoctl", script);
+    let told = |word: &str| {
+        let output = machine.run(&machine.at("links/calicoctl"), &[word]);
+        assert_eq!(err(&output), "", "{word}");
+        out(&output)
+    };
+    assert_eq!(told("outer"), "got inner\n");
+    assert_eq!(told("twice"), "got inner\ngot inner\n");
+    assert_eq!(told("itself"), "got itself\n");
 
     // A plugin, too, of which the dispatcher is the parent.
     machine.script("bin/calicoctl-tool", "calicoctl inner; exit $?");
-    let output = machine.run(&machine.at("links/calicoctl"), &["tool"]);
-    assert_eq!(out(&output), "got inner\n", "{}", err(&output));
+    assert_eq!(told("tool"), "got inner\n");
+
+    // It is asked again also where there is another one behind it.
+    machine.script("behind/calicoctl", "echo another got $1");
+    for word in ["outer", "twice", "tool"] {
+        assert!(told(word).starts_with("got inner\n"), "{word}");
+    }
 }
 
 #[test]
