@@ -124,10 +124,15 @@ impl From<LinkError> for CliError {
     fn from(error: LinkError) -> Self {
         let shown = Self::new(Exit::Failed, error.to_string());
         match error {
-            LinkError::Foreign(_) => shown.hint(
-                "move it away, leave its link out with `--only`, or name a folder with `--dir`",
+            LinkError::Foreign { others: true, .. } => shown.hint(
+                "move it away, leave its link out with `--only`, or name another folder with `--dir`",
             ),
-            LinkError::Io { .. } => shown.hint("`--dir` names another folder"),
+            LinkError::Foreign { .. } => {
+                shown.hint("move it away, or name another folder with `--dir`")
+            }
+            LinkError::NoFolder(_) | LinkError::Io { .. } => {
+                shown.hint("name another folder with `--dir`")
+            }
         }
     }
 }

@@ -3,14 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::args::Format;
 use super::error::CliError;
 use super::exit::Exit;
 use super::show::counted;
 use super::ui::Ui;
-use crate::plugin::links::{Audience, Finding, LINKS, LinkFolder, State, Step};
+use crate::plan::report;
+use crate::plugin::called::CALICOCTL;
+use crate::plugin::links::{Audience, Finding, LINKS, Link, LinkFolder, State, Step};
 use crate::plugin::search::SearchPath;
 
 /// Make `calicoctl protect` and `kubectl calico protect` work
@@ -19,7 +22,8 @@ use crate::plugin::search::SearchPath;
 /// plugins, so a link of its name, found before it on PATH, runs `calicoctl-<WORD>` for a first word
 /// that is no command of calicoctl, as git does, and hands everything else to the real calicoctl.
 ///
-/// All of it are links in a folder of yours. What stands there and is not ours is never touched.
+/// All it makes are symbolic links in one folder of yours. A file there that it did not make is never
+/// touched, and what works already, such as by a package, needs no link.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,6 +57,10 @@ struct InstallArgs {
 }
 
 /// Show the links, and what is found before and behind them on PATH
+///
+/// A link is `installed`, `missing`, or `stale` (it leads to where the program was; `plugin install`
+/// renews it). `elsewhere` means that none is needed, since the name works by another folder of PATH,
+/// `program` the program itself or your own link to it, `foreign` something else.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -103,7 +111,7 @@ enum Tool {
 }
 
 impl Place {
-    fn resolve(&self) -> Result<(LinkFolder, Option<Audience>, SearchPath), CliError> {
+    fn resolve(&self) -> Result<(LinkFolder, Option<Audience>), CliError> {
         let home = || std::env::var_os("HOME").filter(|home| !home.is_empty());
         let folder = match (&self.dir, home()) {
             (Some(folder), _) => folder.clone(),
@@ -115,12 +123,11 @@ impl Place {
                 );
             }
         };
-        let path = SearchPath::of_process();
         let only = self.only.map(|tool| match tool {
             Tool::Calicoctl => Audience::Calicoctl,
             Tool::Kubectl => Audience::Kubectl,
         });
-        Ok((LinkFolder::new(&folder, &path)?, only, path))
+        Ok((LinkFolder::new(&folder, SearchPath::of_process())?, only))
     }
 }
 
@@ -141,25 +148,24 @@ impl PluginArgs {
 
 impl InstallArgs {
     fn run(&self, ui: Ui) -> Result<Exit, CliError> {
-        let (folder, only, path) = self.place.resolve()?;
+        let (folder, only) = self.place.resolve()?;
         let steps = folder.to_install(only)?;
-        let made = |step: &Step| {
+        for step in &steps {
+            if !self.dry_run {
+                folder.install(step)?;
+            }
             let sign = match step.before {
                 State::Stale(_) => '~',
                 _ => '+',
             };
             let to = folder.target.path.display();
-            format!("{sign} {} -> {to}\n", step.path.display())
-        };
-        ui.result(&steps.iter().map(made).collect::<String>())?;
+            ui.result(&format!("{sign} {} -> {to}\n", step.path.display()))?;
+        }
         if self.dry_run {
-            ui.say("dry run: nothing was done");
+            ui.say(DRY_RUN);
             return Ok(Exit::Ok);
         }
-        for step in &steps {
-            folder.install(step)?;
-        }
-        say_findings(&folder.findings(&path, only), ui);
+        say_findings(&folder.findings(only), ui);
         ui.say(&done(&steps, "made"));
         Ok(Exit::Ok)
     }
@@ -167,60 +173,132 @@ impl InstallArgs {
 
 impl RemoveArgs {
     fn run(&self, ui: Ui) -> Result<Exit, CliError> {
-        let (folder, only, _) = self.place.resolve()?;
+        let (folder, only) = self.place.resolve()?;
         let steps = folder.to_remove(only);
-        let taken = |step: &Step| format!("- {}\n", step.path.display());
-        ui.result(&steps.iter().map(taken).collect::<String>())?;
-        if self.dry_run {
-            ui.say("dry run: nothing was done");
-            return Ok(Exit::Ok);
-        }
         for step in &steps {
-            LinkFolder::remove(step)?;
+            if !self.dry_run {
+                LinkFolder::remove(step)?;
+            }
+            ui.result(&format!("- {}\n", step.path.display()))?;
         }
-        ui.say(&done(&steps, "taken away"));
+        if self.dry_run {
+            ui.say(DRY_RUN);
+        } else {
+            ui.say(&done(&steps, "taken away"));
+        }
         Ok(Exit::Ok)
+    }
+}
+
+const DRY_RUN: &str = "dry run: nothing was done";
+
+/// The links, for programs. Paths that are no text are shown as well as they can be.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Links {
+    /// Version of the output's form. Minor versions add.
+    #[serde(rename = "format_version")]
+    format_version: &'static str,
+    /// The folder of the links.
+    folder: String,
+    /// Whether the folder is on PATH.
+    on_path: bool,
+    /// The program that links lead to.
+    program: String,
+    /// Every link.
+    links: Vec<LinkReport>,
+}
+
+/// A link, for programs.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct LinkReport {
+    /// Its name.
+    name: &'static str,
+    /// What works by it.
+    makes: &'static str,
+    /// What stands in its place: `installed`, `missing`, `stale`, `elsewhere`, `program` or `foreign`.
+    state: &'static str,
+    /// The program of the same name that is found before it, so that it has no effect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden_by: Option<String>,
+    /// The program of the same name that is found behind it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hides: Option<String>,
+    /// What makes the link needless.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    works_by: Option<String>,
+}
+
+impl Links {
+    fn of(folder: &LinkFolder) -> Self {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let findings = folder.findings(None);
+        let link = |link: Link| {
+            let state = folder.state(link);
+            let mut report = LinkReport {
+                name: link.name,
+                makes: link.makes,
+                state: word(&state),
+                hidden_by: None,
+                hides: None,
+                works_by: None,
+            };
+            if let State::Elsewhere(by) = &state {
+                report.works_by = Some(text(by));
+            }
+            for finding in &findings {
+                match finding {
+                    Finding::Hidden { name, by } if *name == link.name => {
+                        report.hidden_by = Some(text(by));
+                    }
+                    Finding::Hides { name, hides } if *name == link.name => {
+                        report.hides = Some(text(hides));
+                    }
+                    Finding::HandsOnTo(to) if link.name == CALICOCTL => {
+                        report.hides = Some(text(to));
+                    }
+                    _ => {}
+                }
+            }
+            report
+        };
+        Self {
+            format_version: report::FORMAT_VERSION,
+            folder: text(&folder.folder),
+            on_path: folder.is_on_path(),
+            program: text(&folder.target.path),
+            links: LINKS.map(link).into(),
+        }
     }
 }
 
 impl ListArgs {
     fn run(&self, ui: Ui) -> Result<Exit, CliError> {
-        let (folder, only, path) = self.place.resolve()?;
-        let states = LINKS.map(|link| (link, folder.state(link)));
-        let value = || {
-            json!({
-                "format_version": crate::plan::report::FORMAT_VERSION,
-                "folder": folder.folder,
-                "onPath": path.place_of(&folder.folder).is_some(),
-                "program": folder.target.path,
-                "links": states.iter().map(|(link, state)| json!({
-                    "name": link.name,
-                    "makes": link.makes,
-                    "state": word(state),
-                })).collect::<Vec<_>>(),
-            })
-        };
-        let row = |(link, state): &(_, State)| {
-            let link: &crate::plugin::links::Link = link;
-            let place = folder.place(*link);
-            let leads = match state {
-                State::Installed => format!(" -> {}", folder.target.path.display()),
-                State::Stale(to) => format!(" -> {}", to.display()),
-                _ => String::new(),
+        let (folder, only) = self.place.resolve()?;
+        let row = |link: Link| {
+            let place = folder.place(link);
+            let state = folder.state(link);
+            let (place, leads) = match &state {
+                State::Installed => (&place, Some(&folder.target.path)),
+                State::Stale(to) => (&place, Some(to)),
+                State::Elsewhere(by) => (by, None),
+                _ => (&place, None),
             };
-            let state = word(state);
+            let leads = leads.map(|to| format!(" -> {}", to.display()));
             format!(
-                "{:<9}  {:<37}  {}{leads}\n",
-                state,
+                "{:<9}  {:<37}  {}{}\n",
+                word(&state),
                 link.makes,
-                place.display()
+                place.display(),
+                leads.unwrap_or_default()
             )
         };
         ui.result(&match self.output {
-            Format::Text => states.iter().map(row).collect(),
-            format => format.document(&value()),
+            Format::Text => LINKS.map(row).concat(),
+            format => format.document(&Links::of(&folder)),
         })?;
-        say_findings(&folder.findings(&path, only), ui);
+        say_findings(&folder.findings(only), ui);
         Ok(Exit::Ok)
     }
 }
@@ -231,6 +309,7 @@ fn word(state: &State) -> &'static str {
         State::Installed => "installed",
         State::Stale(_) => "stale",
         State::Program => "program",
+        State::Elsewhere(_) => "elsewhere",
         State::Foreign => "foreign",
     }
 }
@@ -243,17 +322,35 @@ fn done(steps: &[Step], what: &str) -> String {
     }
 }
 
+/// A text as it is written between double quotes in a shell.
+fn in_quotes(text: &str) -> String {
+    let special = |c: char| matches!(c, '\\' | '"' | '$' | '`').then_some('\\');
+    let escaped = text.chars().flat_map(|c| special(c).into_iter().chain([c]));
+    escaped.collect()
+}
+
 fn say_findings(findings: &[Finding], ui: Ui) {
     for finding in findings {
         match finding {
+            Finding::Works { link, by } => ui.say(&format!(
+                "note: {} works already, by `{}`",
+                link.makes,
+                by.display()
+            )),
             Finding::NotOnPath(folder) => {
-                let folder = folder.display();
+                let folder = folder.display().to_string();
                 ui.warn(&format!(
                     "`{folder}` is not on PATH: shells, and kubectl, do not look there"
                 ));
-                ui.say(&format!(
-                    "hint: put it first, in your shell's profile: `export PATH=\"{folder}:$PATH\"`"
-                ));
+                ui.say(&if folder.contains(':') {
+                    "hint: a folder with `:` in its name cannot be on PATH: name another with `--dir`"
+                        .to_owned()
+                } else {
+                    let folder = in_quotes(&folder);
+                    format!(
+                        "hint: put it first, in your shell's profile: `export PATH=\"{folder}:$PATH\"`"
+                    )
+                });
             }
             Finding::Hidden { name, by } => {
                 ui.warn(&format!(

@@ -1,8 +1,9 @@
 //! The links by which the tool is found, in a folder of the user's.
 //!
-//! A link is ours when it leads to this program, or by an absolute path to a file of this program's
-//! name: what an earlier version left. Everything else of the same name is somebody else's, and
-//! stays as it is.
+//! A link is ours when it leads, by an absolute path, to this program, or to a file whose name begins
+//! with this program's: what an earlier version left. A link by the program's own name can be a user's
+//! as well: it is ours when another link beside it leads to the same path, since all that are made in
+//! a folder do. Everything else of the same name is somebody else's, and stays as it is.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use super::called::{CALICOCTL, PROGRAM};
 use super::search::{FileId, Program, SearchPath};
+
+/// The name that krew gives the program. What has it is moved to another version by krew.
+const KREW: &str = "kubectl-calico_protect";
 
 /// Whose users a link is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +69,10 @@ pub enum State {
     Installed,
     /// A link to another place where this program was, or is in another version.
     Stale(PathBuf),
-    /// This program itself, or a link to it that somebody else made.
+    /// This program itself, or a link to it that is not ours.
     Program,
+    /// Nothing, and nothing is needed: by this name, what is found on `PATH` is this program.
+    Elsewhere(PathBuf),
     /// Something that is not ours.
     Foreign,
 }
@@ -86,8 +92,16 @@ pub struct Step {
 #[derive(Debug, thiserror::Error)]
 pub enum LinkError {
     /// A file of somebody else's is in the way.
-    #[error("`{}` is not a link of calicoctl-protect's, so it stays as it is", .0.display())]
-    Foreign(PathBuf),
+    #[error("`{}` is not a link of calicoctl-protect's, so it stays as it is", .path.display())]
+    Foreign {
+        /// It.
+        path: PathBuf,
+        /// Whether other links can be had without the one in whose place it is.
+        others: bool,
+    },
+    /// The folder is a file.
+    #[error("`{}` is not a folder", .0.display())]
+    NoFolder(PathBuf),
     /// The file system refuses.
     #[error("cannot {what} `{}`: {error}", .path.display())]
     Io {
@@ -117,27 +131,36 @@ pub struct LinkFolder {
     pub folder: PathBuf,
     /// The program, by the path that links are given.
     pub target: Program,
+    /// Where else programs are found.
+    path: SearchPath,
 }
 
 impl LinkFolder {
-    /// Of a folder, for this program. Where the program is on `PATH` outside of the folder, links are
-    /// given that path: it outlives the file that it leads to when a package manager replaces it.
+    /// Of a folder, for this program. Where the program is on `PATH`, or is linked to in the folder by
+    /// somebody else, links are given that path: it outlives the file that it leads to when a package
+    /// manager replaces it.
     ///
     /// # Errors
     ///
-    /// When the folder's path cannot be made absolute, or this program is not found any more.
-    pub fn new(folder: &Path, path: &SearchPath) -> Result<Self, LinkError> {
+    /// When the folder's path cannot be made absolute, it is no folder, or this program is not found
+    /// any more.
+    pub fn new(folder: &Path, path: SearchPath) -> Result<Self, LinkError> {
         let folder = std::path::absolute(folder).map_err(|e| LinkError::io("find", folder, e))?;
+        if folder.exists() && !folder.is_dir() {
+            return Err(LinkError::NoFolder(folder));
+        }
         let this =
             std::env::current_exe().map_err(|e| LinkError::io("find", Path::new(PROGRAM), e))?;
         let this = Program::at(this.clone())
             .ok_or_else(|| LinkError::io("find", &this, io::ErrorKind::NotFound.into()))?;
-        let outside =
-            |p: &Program| p.id == this.id && p.path.is_absolute() && !is_in(&p.path, &folder);
-        let lasting = path.all(OsStr::new(PROGRAM)).find(outside);
+        let lasts = |p: &Program| p.id == this.id && p.path.is_absolute() && !is_made(&p.path);
+        let found = path.all(OsStr::new(PROGRAM));
+        let found = found.chain(Program::at(folder.join(PROGRAM)));
+        let lasting = found.chain(path.all(OsStr::new(KREW))).find(lasts);
         Ok(Self {
             folder,
             target: lasting.unwrap_or(this),
+            path,
         })
     }
 
@@ -152,27 +175,29 @@ impl LinkFolder {
     pub fn state(&self, link: Link) -> State {
         let place = self.place(link);
         let Ok(metadata) = place.symlink_metadata() else {
-            return State::Missing;
+            return self
+                .elsewhere(link)
+                .map_or(State::Missing, State::Elsewhere);
         };
         let is_this = FileId::at(&place) == Some(self.target.id);
-        if !metadata.is_symlink() {
-            return if is_this {
-                State::Program
-            } else {
-                State::Foreign
-            };
+        let to = metadata.is_symlink().then(|| fs::read_link(&place).ok());
+        let ours = |to: &PathBuf| {
+            let known = *to == self.target.path || is_of_ours(to);
+            known && (link.name != PROGRAM || is_made(&place))
+        };
+        match (to.flatten().filter(ours), is_this) {
+            (Some(_), true) => State::Installed,
+            (Some(to), false) => State::Stale(to),
+            (None, true) => State::Program,
+            (None, false) => State::Foreign,
         }
-        match fs::read_link(&place) {
-            Ok(to) if to == self.target.path || is_of_ours(&to) => {
-                if is_this {
-                    State::Installed
-                } else {
-                    State::Stale(to)
-                }
-            }
-            _ if is_this => State::Program,
-            _ => State::Foreign,
-        }
+    }
+
+    /// By what a link's name leads here without it.
+    fn elsewhere(&self, link: Link) -> Option<PathBuf> {
+        let mut found = self.path.all(OsStr::new(link.name));
+        let first = found.find(|p| !is_in(&p.path, &self.folder))?;
+        (first.id == self.target.id).then_some(first.path)
     }
 
     /// The links that are missing or lead elsewhere.
@@ -183,7 +208,10 @@ impl LinkFolder {
     pub fn to_install(&self, only: Option<Audience>) -> Result<Vec<Step>, LinkError> {
         let steps: Vec<Step> = chosen(only).map(|link| self.step(link)).collect();
         match steps.iter().find(|step| step.before == State::Foreign) {
-            Some(step) => Err(LinkError::Foreign(step.path.clone())),
+            Some(step) => Err(LinkError::Foreign {
+                path: step.path.clone(),
+                others: only.is_none() && step.link.audience.is_some(),
+            }),
             None => Ok(steps
                 .into_iter()
                 .filter(|step| matches!(step.before, State::Missing | State::Stale(_)))
@@ -191,12 +219,15 @@ impl LinkFolder {
         }
     }
 
-    /// The links of ours.
+    /// The links of ours. That of the program's own name goes with the last of the others.
     #[must_use]
     pub fn to_remove(&self, only: Option<Audience>) -> Vec<Step> {
-        let steps = chosen(only).map(|link| self.step(link));
+        let is_ours = |step: &Step| matches!(step.before, State::Installed | State::Stale(_));
+        let rest = LINKS.into_iter().filter(|link| !is_chosen(link, only));
+        let others_stay = rest.map(|link| self.step(link)).any(|step| is_ours(&step));
+        let steps = chosen(only).map(|link| self.step(link)).filter(is_ours);
         steps
-            .filter(|step| matches!(step.before, State::Installed | State::Stale(_)))
+            .filter(|step| step.link.name != PROGRAM || !others_stay)
             .collect()
     }
 
@@ -225,7 +256,9 @@ impl LinkFolder {
             .make_in(&self.folder, link)
             .map_err(|e| LinkError::io("make", &step.path, e))?;
         if self.state(step.link) != step.before {
-            return Err(LinkError::Foreign(step.path.clone()));
+            let path = step.path.clone();
+            let others = false;
+            return Err(LinkError::Foreign { path, others });
         }
         let replaced = beside.into_temp_path().persist(&step.path);
         replaced.map_err(|e| LinkError::io("replace", &step.path, e.error))
@@ -240,34 +273,50 @@ impl LinkFolder {
         fs::remove_file(&step.path).map_err(|e| LinkError::io("remove", &step.path, e))
     }
 
-    /// What a shell makes of the links that are there.
+    /// Whether shells look into the folder.
     #[must_use]
-    pub fn findings(&self, path: &SearchPath, only: Option<Audience>) -> Vec<Finding> {
-        if path.place_of(&self.folder).is_none() {
-            return vec![Finding::NotOnPath(self.folder.clone())];
+    pub fn is_on_path(&self) -> bool {
+        self.path.place_of(&self.folder).is_some()
+    }
+
+    /// What a shell makes of the links that are there, and of those that are not needed.
+    #[must_use]
+    pub fn findings(&self, only: Option<Audience>) -> Vec<Finding> {
+        let (mut findings, mut present) = (Vec::new(), Vec::new());
+        for link in chosen(only) {
+            match self.state(link) {
+                State::Installed | State::Program => present.push(link),
+                State::Elsewhere(by) if link.name != PROGRAM => {
+                    findings.push(Finding::Works { link, by });
+                }
+                _ => {}
+            }
         }
-        let present = |link: &Link| matches!(self.state(*link), State::Installed | State::Program);
-        let links = chosen(only).filter(present);
-        links.flat_map(|link| self.order(link, path)).collect()
+        if self.is_on_path() {
+            findings.extend(present.into_iter().flat_map(|link| self.order(link)));
+        } else if !present.is_empty() || findings.is_empty() {
+            findings.push(Finding::NotOnPath(self.folder.clone()));
+        }
+        findings
     }
 
     /// What else has the name of a link, before and behind it.
-    fn order(&self, link: Link, path: &SearchPath) -> Vec<Finding> {
-        let all: Vec<Program> = path.all(OsStr::new(link.name)).collect();
+    fn order(&self, link: Link) -> Option<Finding> {
+        let all: Vec<Program> = self.path.all(OsStr::new(link.name)).collect();
         let own = all.iter().position(|p| is_in(&p.path, &self.folder));
         let (before, behind) = all.split_at(own.unwrap_or_default());
         let other = |p: &&Program| p.id != self.target.id;
         let name = link.name;
         if let Some(first) = before.iter().find(other) {
             let by = first.path.clone();
-            return vec![Finding::Hidden { name, by }];
+            return Some(Finding::Hidden { name, by });
         }
         let next = behind.iter().find(other).map(|p| p.path.clone());
         match (next, link.name == CALICOCTL) {
-            (Some(hides), true) => vec![Finding::HandsOnTo(hides)],
-            (Some(hides), false) => vec![Finding::Hides { name, hides }],
-            (None, true) => vec![Finding::NoCalicoctl],
-            (None, false) => Vec::new(),
+            (Some(hides), true) => Some(Finding::HandsOnTo(hides)),
+            (Some(hides), false) => Some(Finding::Hides { name, hides }),
+            (None, true) => Some(Finding::NoCalicoctl),
+            (None, false) => None,
         }
     }
 }
@@ -275,6 +324,13 @@ impl LinkFolder {
 /// How links and what else is on `PATH` stand to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
+    /// No link is needed: what is found by its name is this program.
+    Works {
+        /// The link that is not there.
+        link: Link,
+        /// What is found.
+        by: PathBuf,
+    },
     /// Shells do not look into the folder.
     NotOnPath(PathBuf),
     /// A program of the same name is found first.
@@ -298,14 +354,27 @@ pub enum Finding {
 }
 
 fn chosen(only: Option<Audience>) -> impl Iterator<Item = Link> {
-    let wanted = move |link: &Link| only.is_none() || link.audience.is_none_or(|a| Some(a) == only);
-    LINKS.into_iter().filter(wanted)
+    LINKS.into_iter().filter(move |link| is_chosen(link, only))
+}
+
+fn is_chosen(link: &Link, only: Option<Audience>) -> bool {
+    only.is_none() || link.audience.is_none_or(|a| Some(a) == only)
 }
 
 /// Whether a link's text is one that an installation wrote.
 fn is_of_ours(to: &Path) -> bool {
     let name = to.file_name().and_then(OsStr::to_str);
-    to.is_absolute() && name.is_some_and(|name| name.starts_with(PROGRAM))
+    to.is_absolute() && name.is_some_and(|name| name.starts_with(PROGRAM) || name == KREW)
+}
+
+/// Whether a link is one of those that are made together: another one beside it leads to the same path.
+fn is_made(place: &Path) -> bool {
+    let Some(to) = fs::read_link(place).ok().filter(|to| to.is_absolute()) else {
+        return false;
+    };
+    let others = LINKS.map(|link| place.with_file_name(link.name));
+    let mut others = others.iter().filter(|other| *other != place);
+    others.any(|other| fs::read_link(other).ok().as_ref() == Some(&to))
 }
 
 fn is_in(path: &Path, folder: &Path) -> bool {

@@ -37,6 +37,23 @@ fn lists_the_plugin_without_complaint() {
 }
 
 #[test]
+fn lists_a_packaged_plugin_without_complaint_after_plugin_install() {
+    if !found("kubectl") {
+        return;
+    }
+    let machine = Machine::with(&["home/.local/bin", "bin"]);
+    let program = machine.at("bin/calicoctl-protect");
+    std::fs::copy(PROGRAM, &program).unwrap();
+    for name in ["kubectl-calico-protect", "kubectl_complete-calico-protect"] {
+        machine.link_to(&format!("bin/{name}"), Path::new("calicoctl-protect"));
+    }
+    let output = machine.run(&program, &["plugin", "install"]);
+    assert!(output.status.success(), "{}", err(&output));
+    let output = kubectl(&machine, &["plugin", "list"]);
+    assert!(output.status.success(), "{}", err(&output));
+}
+
+#[test]
 fn runs_it_by_its_words() {
     let Some(machine) = mk_machine() else { return };
     let folder = example();
