@@ -29,12 +29,15 @@ $calicoctlProtectAsk = {
     if ($answer.Count -eq 0 -or $answer[-1] -notmatch '^:\d+$') {
         return
     }
+    # What completes --option=value is the value alone. Where there is none, PowerShell looks for files.
+    $option = if ($wordToComplete -match '^-[^=]*=') { $Matches[0] } else { '' }
     $answer | Select-Object -SkipLast 1 | ForEach-Object {
         $value, $help = $_ -split "`t", 2
         if (-not $help) {
             $help = $value
         }
         $shown = $value
+        $value = $option + $value
         if ($value -match '[\s''"*`$;&|()]') {
             $value = "'" + $value.Replace("'", "''") + "'"
         }

@@ -11,10 +11,16 @@ fn calicoctl-protect-ask {|@words|
   } catch {
     # A program that does not answer has nothing to offer.
   }
+  # What completes --option=value is the value alone.
+  var option = (re:replace '(?s)^(-[^=]*=)?.*$' '$1' $words[-1])
   var suffix = ' '
   for line $lines {
     if (re:match '^:(6|7|2|3)$' $line) {
       set suffix = ''
+    } elif (re:match '^:(0|16)$' $line) {
+      for path [(edit:complete-filename $words[-1][(count $option)..])] {
+        edit:complex-candidate $option$path[stem] &code-suffix=$path[code-suffix] &display=$path[display]
+      }
     }
   }
   for line $lines {
@@ -25,7 +31,7 @@ fn calicoctl-protect-ask {|@words|
       if (not-eq $help '') {
         set display = $value'  ('$help')'
       }
-      edit:complex-candidate $value &code-suffix=$suffix &display=$display
+      edit:complex-candidate $option$value &code-suffix=$suffix &display=$display
     }
   }
 }

@@ -9,20 +9,26 @@ use super::ui::Ui;
 /// Print a completion script for a shell
 ///
 /// The script asks the program for what can follow: commands and options, but also servers, nodes,
-/// namespaces, contexts and files. It completes `calicoctl protect`, too, beside calicoctl's own
-/// completion. `kubectl calico protect` is completed by kubectl's script (see `plugin install`).
+/// namespaces, contexts and runs. It completes `calicoctl protect`, too, beside calicoctl's own
+/// completion, behind which it belongs. `kubectl calico protect` is completed by kubectl's script
+/// (see `plugin install`).
+///
+/// Packages bring the scripts. In bash that of a package completes `calicoctl protect` only after
+/// `calicoctl-protect` has been completed, or with the line below in ~/.bashrc.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  # bash: for everybody, or in ~/.bashrc
-  calicoctl-protect completion bash > /etc/bash_completion.d/calicoctl-protect
-  source <(calicoctl-protect completion bash)
+  # bash: in ~/.bashrc
+  eval \"$(calicoctl-protect completion bash)\"
+
+  # bash: for everybody
+  calicoctl-protect completion bash | sudo tee /etc/bash_completion.d/calicoctl-protect
 
   # zsh: in ~/.zshrc, behind compinit
   source <(calicoctl-protect completion zsh)
 
   # fish
-  calicoctl-protect completion fish > ~/.config/fish/completions/calicoctl-protect.fish
+  calicoctl-protect completion fish > ~/.config/fish/conf.d/calicoctl-protect.fish
 
   # PowerShell: in the file $PROFILE
   calicoctl-protect completion powershell | Out-String | Invoke-Expression
@@ -44,7 +50,7 @@ pub enum Shell {
     Zsh,
     /// fish 3 and later
     Fish,
-    /// PowerShell 5 and later
+    /// PowerShell 7 and later
     #[value(name = "powershell")]
     PowerShell,
     /// elvish 0.19 and later

@@ -43,14 +43,12 @@ fn commands_and_options_follow() {
     );
     assert_eq!(
         completed(&machine, &["plugin", ""]),
-        ["install", "list", "remove"]
+        ["install", "list", "remove", "help"]
     );
     assert_eq!(completed(&machine, &["server", "--gr"]), ["--grant-needed"]);
     assert_eq!(completed(&machine, &["status", "-o", "j"]), ["json"]);
-    assert_eq!(
-        completed(&machine, &["status", "--output=y"]),
-        ["--output=yaml"]
-    );
+    // As cobra answers, of which kubectl and its scripts are made.
+    assert_eq!(completed(&machine, &["status", "--output=y"]), ["yaml"]);
     assert!(completed(&machine, &["grant", "--"]).contains(&"--manifests".to_owned()));
     let words = completed(&machine, &[]);
     assert!(words.contains(&"server".to_owned()) && !words.contains(&"--color".to_owned()));
@@ -97,10 +95,31 @@ fn nodes_come_from_the_folder_that_the_line_names() {
         assert_eq!(completed(&machine, line), workers, "{line:?}");
     }
     let line = ["grant", "--manifests", "cluster", "--node=wor"];
-    assert_eq!(
-        completed(&machine, &line),
-        ["--node=worker-1", "--node=worker-2"]
-    );
+    assert_eq!(completed(&machine, &line), workers);
+}
+
+#[test]
+fn the_home_folder_and_variables_are_found_as_they_are_typed() {
+    let machine = mk_machine();
+    machine.folder("home");
+    machine.link_to("home/cluster", &example());
+    let words = |folder| ["grant", "--manifests", folder, "--node", "wor"];
+    for folder in [
+        "~/cluster",
+        "$HOME/cluster",
+        "${HOME}/cluster",
+        "home/../cluster",
+    ] {
+        let found = completed(&machine, &words(folder));
+        assert_eq!(found, ["worker-1", "worker-2"], "{folder}");
+    }
+    let joined = ["grant", "--manifests=$HOME/cluster", "--node", "wor"];
+    assert_eq!(completed(&machine, &joined), ["worker-1", "worker-2"]);
+    // What is no variable stands for itself.
+    for folder in ["do$l", "do${l", "$", "a$$b", "${}"] {
+        machine.link_to(folder, &example());
+        assert_eq!(completed(&machine, &words(folder)).len(), 2, "{folder}");
+    }
 }
 
 #[test]
@@ -173,6 +192,7 @@ spec: {node: n1, interfaceName: eth0}
     assert_eq!(of(&["explain", "--from", "node/"]), ["node/n1"]);
     assert_eq!(of(&["explain", "--from", "pod/"]), ["pod/shop/"]);
     assert_eq!(of(&["explain", "--from", "pod/shop/"]), ["pod/shop/web-0"]);
+    assert!(of(&["explain", "--from", "pod/other/"]).is_empty());
     // What goes on has no blank behind it.
     let output = ask(
         &machine,
@@ -189,17 +209,68 @@ spec: {node: n1, interfaceName: eth0}
 }
 
 #[test]
-fn files_and_folders_are_found() {
+fn files_and_folders_are_left_to_the_shell() {
     let machine = mk_machine();
-    fs::write(machine.at("calico.cfg"), "").unwrap();
-    assert_eq!(completed(&machine, &["--config", "cal"]), ["calico.cfg"]);
-    assert_eq!(completed(&machine, &["--manifests", "clu"]), ["cluster/"]);
-    assert_eq!(
-        completed(&machine, &["--manifests=clu"]),
-        ["--manifests=cluster/"]
+    let answer = |words: &[&str]| out(&ask(&machine, words));
+    for files in [
+        &["--config", "cal"][..],
+        &["--manifests", "clu"],
+        &["--manifests=clu"],
+        &["apply", ""],
+        &["apply", "pl"],
+        &["server", "etcd", "--out", ""],
+    ] {
+        assert_eq!(answer(files), ":0\n", "{files:?}");
+    }
+    for folders in [&["plugin", "install", "--dir", "b"][..], &["--journal=j"]] {
+        assert_eq!(answer(folders), ":16\n", "{folders:?}");
+    }
+    // Options are no paths.
+    assert_eq!(completed(&machine, &["apply", "--resu"]), ["--resume"]);
+}
+
+#[test]
+fn runs_come_from_the_journal_of_the_cluster() {
+    let machine = Machine::with(&[]);
+    for cluster in ["one", "two"] {
+        let copied = machine
+            .command(Path::new("cp"))
+            .arg("-R")
+            .args([example(), machine.at(cluster)])
+            .status();
+        assert!(copied.unwrap().success());
+    }
+    let run = |words: &[&str]| {
+        let mut command = machine.command(Path::new(PROGRAM));
+        let output = command.args(words).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    };
+    let of = |words: &[&str]| completed(&machine, words);
+    assert!(of(&["history", "6"]).is_empty());
+    for net in ["192.0.2.0/28", "198.51.100.0/28"] {
+        run(&["--manifests", "one", "grant", "etcd", "--net", net, "--yes"]);
+    }
+    let all = of(&["history", "6"]);
+    assert_eq!(all.len(), 2);
+    assert!(all[0] > all[1], "the last one first: {all:?}");
+    assert_eq!(of(&["--manifests", "one", "undo", ""]), all);
+    assert!(of(&["--manifests", "two", "undo", "6"]).is_empty());
+    assert_eq!(of(&["--manifests", "nowhere", "undo", "6"]), all);
+    // None of them stopped half-way, or waits.
+    assert!(of(&["--manifests", "one", "apply", "--resume", "6"]).is_empty());
+    assert!(of(&["confirm", "6"]).is_empty());
+    // Their commands explain them.
+    let mut command = machine.command(Path::new(PROGRAM));
+    let output = command.args(["__complete", "history", &all[1]]).output();
+    let text = out(&output.unwrap());
+    assert!(text.contains("--manifests one grant etcd"), "{text}");
+    // What has been taken back is not taken back again.
+    run(&["--manifests", "one", "undo", &all[0], "--yes"]);
+    let left = of(&["--manifests", "one", "undo", ""]);
+    assert!(
+        !left.contains(&all[0]) && left.contains(&all[1]),
+        "{left:?}"
     );
-    let inside = completed(&machine, &["--manifests", "cluster/n"]);
-    assert_eq!(inside, ["cluster/nodes.yaml"]);
 }
 
 #[test]

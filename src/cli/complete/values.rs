@@ -3,16 +3,18 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::sync::mpsc;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
-use clap::{Args, Command, FromArgMatches};
+use clap::{Arg, Args, Command, FromArgMatches};
 use clap_complete::engine::CompletionCandidate;
 
 use super::line::Line;
+use crate::apply::{Folder, Record, State, folder, record};
 use crate::calico::endpoint::ALL_INTERFACES;
 use crate::calico::{Kind, Object, Snapshot};
 use crate::cli::args::Global;
+use crate::cli::session::{folder_of, when};
 use crate::plugin::called::PROGRAM;
 use crate::recipe::catalogue::SERVERS;
 use crate::recipe::hosts::Hosts;
@@ -27,11 +29,25 @@ const DEADLINE: Duration = Duration::from_millis(1500);
 /// Commands about servers that have something to do with the cluster already.
 const ABOUT_PRESENT: [&str; 5] = ["remove", "revoke", "restore", "status", "check"];
 
+/// How many runs are offered, the newest first: each is read.
+const RUNS: usize = 16;
+
+/// What the shell itself completes: it knows about quotes, `~` and variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paths {
+    /// Files and folders.
+    All,
+    /// Folders.
+    Folders,
+}
+
 /// Kinds of values that something is known about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// Files and folders.
-    Path,
+    /// Files, or folders.
+    Path(Paths),
+    /// Runs of the journal.
+    Run,
     /// Hosts.
     Node,
     /// Servers.
@@ -51,10 +67,14 @@ pub enum Known {
 }
 
 impl Known {
-    /// What a value of this name in help texts is.
-    pub fn of(name: &str) -> Option<Self> {
-        Some(match name {
-            "DIR" | "FILE" | "PLAN.json" => Self::Path,
+    /// What the value of an argument is, by its name in help texts.
+    pub fn of(arg: &Arg) -> Option<Self> {
+        Some(match arg.get_value_names()?.first()?.as_str() {
+            // Manifests may be one file.
+            "DIR" if arg.get_id() == "manifests" => Self::Path(Paths::All),
+            "DIR" => Self::Path(Paths::Folders),
+            "FILE" | "PLAN.json" => Self::Path(Paths::All),
+            "ID" => Self::Run,
             "NODE" => Self::Node,
             "NAME" | "SERVER" | "SERVER|PROTO/PORT" => Self::Server,
             "CONTEXT" => Self::Context,
@@ -73,8 +93,10 @@ impl Known {
 pub struct Values {
     /// Which cluster or folder; `None` when the line does not say it well.
     global: Option<Global>,
-    /// Whether only servers are meant that are there.
-    present: bool,
+    /// The outermost command.
+    command: String,
+    /// Set when the value can be a path.
+    paths: OnceLock<Paths>,
 }
 
 impl Values {
@@ -83,18 +105,30 @@ impl Values {
         let program = std::iter::once(PROGRAM.into());
         let matches = Global::augment_args(Command::new(PROGRAM))
             .try_get_matches_from(program.chain(line.global.iter().cloned()));
-        let first = line.commands.first();
         Self {
             global: matches.and_then(|m| Global::from_arg_matches(&m)).ok(),
-            present: first.is_some_and(|name| ABOUT_PRESENT.contains(&name.as_str())),
+            command: line.commands.first().cloned().unwrap_or_default(),
+            paths: OnceLock::new(),
         }
+    }
+
+    /// What the shell has to complete, as far as candidates were asked for.
+    pub fn paths(&self) -> Option<Paths> {
+        self.paths.get().copied()
     }
 
     /// What a value that begins like this can be.
     pub fn candidates(&self, known: Known, typed: &OsStr) -> Vec<CompletionCandidate> {
         let typed = typed.to_string_lossy();
         let found = match known {
-            Known::Path => Vec::new(),
+            Known::Path(paths) => {
+                // An option that is being typed is no path.
+                if !typed.starts_with('-') {
+                    let _ = self.paths.set(paths);
+                }
+                Vec::new()
+            }
+            Known::Run => self.runs(),
             Known::Node => named(self.nodes()),
             Known::Server => self.servers(),
             Known::Context => named(self.contexts()),
@@ -109,6 +143,50 @@ impl Values {
             value.is_some_and(|value| value.starts_with(&*typed))
         };
         found.into_iter().filter(begins).collect()
+    }
+
+    /// Those that the command can do something with, newest first.
+    fn runs(&self) -> Vec<CompletionCandidate> {
+        let mut runs: Vec<Record> = self
+            .journals()
+            .iter()
+            .flat_map(|folder| match self.command.as_str() {
+                "confirm" | "apply" => record::unfinished(folder).unwrap_or_default().known,
+                _ => {
+                    let ids = folder.runs().unwrap_or_default();
+                    let newest = ids.into_iter().rev().take(RUNS);
+                    newest
+                        .filter_map(|id| Record::read(folder, id).ok())
+                        .collect()
+                }
+            })
+            .filter(|record| match self.command.as_str() {
+                "confirm" => record.state() == State::Unconfirmed,
+                "undo" => !matches!(record.state(), State::Undone | State::Nothing),
+                _ => true,
+            })
+            .collect();
+        runs.sort_by_key(|record| std::cmp::Reverse(record.id()));
+        let shown = runs.iter().take(RUNS).map(|record| {
+            let header = &record.header;
+            let help = format!("{}  {}", when(header.started), header.by.command.join(" "));
+            CompletionCandidate::new(record.id().to_string()).help(Some(help.into()))
+        });
+        shown.collect()
+    }
+
+    /// The journals of the cluster where a command has to do with it and it can be asked, else of all.
+    fn journals(&self) -> Vec<Folder> {
+        let Some(global) = &self.global else {
+            return Vec::new();
+        };
+        let asks = matches!(self.command.as_str(), "undo" | "apply");
+        let read = asks.then(|| self.read(&[], Pods::None)).flatten();
+        let own = read.and_then(|snapshot| folder_of(global, &snapshot.datastore).ok());
+        let all = || Folder::all(&folder::root(global.journal.as_deref()).ok()?).ok();
+        own.map(|folder| vec![folder])
+            .or_else(all)
+            .unwrap_or_default()
     }
 
     fn nodes(&self) -> BTreeSet<String> {
@@ -126,9 +204,10 @@ impl Values {
     fn servers(&self) -> Vec<CompletionCandidate> {
         let snapshot = self.read(&[Kind::GlobalNetworkPolicy], Pods::None);
         let here = snapshot.map(|s| servers_here(&s)).unwrap_or_default();
+        let about_present = ABOUT_PRESENT.contains(&self.command.as_str());
         let known = SERVERS.iter().filter(|server| {
             let is_here = here.iter().any(|name| name.as_str() == server.name);
-            !is_here && (here.is_empty() || !self.present)
+            !is_here && (here.is_empty() || !about_present)
         });
         let known = known.map(|server| {
             CompletionCandidate::new(server.name).help(Some(server.about.to_owned().into()))
@@ -184,8 +263,10 @@ impl Values {
         let Some(snapshot) = self.read(&[], Pods::Matching(all)) else {
             return BTreeSet::new();
         };
-        let pods = snapshot.of(Kind::Pod).map(Object::name);
-        let endpoints = snapshot.of(Kind::WorkloadEndpoint);
+        // A folder shows the pods of all namespaces.
+        let here = |object: &&Object| object.id().namespace.as_deref() == Some(namespace);
+        let pods = snapshot.of(Kind::Pod).filter(here).map(Object::name);
+        let endpoints = snapshot.of(Kind::WorkloadEndpoint).filter(here);
         let pods = pods.chain(endpoints.filter_map(|endpoint| endpoint.spec_str("pod")));
         pods.map(|pod| format!("pod/{namespace}/{pod}")).collect()
     }
