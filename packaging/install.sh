@@ -8,7 +8,7 @@ wanted=@SHA256@
 name=calicoctl-protect
 stem=$name-$version-linux-amd64
 links='kubectl-calico-protect kubectl_complete-calico-protect'
-parts="bash-completion/completions/$name zsh/site-functions/_$name fish/vendor_completions.d/$name.fish"
+parts="bash-completion/completions/$name zsh/site-functions/_$name fish/vendor_conf.d/$name.fish"
 
 usage() {
     cat <<USAGE

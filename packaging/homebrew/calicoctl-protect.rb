@@ -13,7 +13,7 @@ class CalicoctlProtect < Formula
     bin.install Dir["bin/*"]
     bash_completion.install "share/bash-completion/completions/calicoctl-protect"
     zsh_completion.install "share/zsh/site-functions/_calicoctl-protect"
-    fish_completion.install "share/fish/vendor_completions.d/calicoctl-protect.fish"
+    fish_completion.install "share/fish/vendor_conf.d/calicoctl-protect.fish"
     man1.install Dir["share/man/man1/*.1"]
     doc.install Dir["*.md"], "LICENSE", "THIRD-PARTY-LICENSES", "calicoctl-protect.cdx.json", "docs", "packaging"
   end
