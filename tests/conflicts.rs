@@ -23,6 +23,7 @@ use calicoctl_protect::cli::exit::Exit;
 use calicoctl_protect::cli::session::Session;
 use calicoctl_protect::cli::take_back::take_back;
 use calicoctl_protect::cli::ui::{Color, Ui};
+use calicoctl_protect::cli::undo::go_through;
 use calicoctl_protect::cli::write::{Order, conclude, prepare};
 use calicoctl_protect::plan::Course;
 use calicoctl_protect::plan::rebase::Precedence;
@@ -45,6 +46,8 @@ struct Shared {
     clock: u64,
     /// What happens before the write with this number, counted from zero.
     meddling: Vec<(usize, Meddling)>,
+    /// What happens before it is read again, once so many writes were made.
+    meddling_before_read: Vec<(usize, Meddling)>,
     writes: usize,
     /// What somebody else changes before every single write.
     restless: Option<ObjectId>,
@@ -62,6 +65,7 @@ impl Shared {
             objects: objects.iter().map(read).collect(),
             clock: 1,
             meddling: Vec::new(),
+            meddling_before_read: Vec::new(),
             writes: 0,
             restless: None,
             away: false,
@@ -77,12 +81,21 @@ impl Shared {
         &self.objects[&ObjectId::global(kind, name)].0
     }
 
-    fn meddle(&mut self) {
+    fn behind_write(mut self, count: usize, meddling: impl Fn(&mut Objects) + 'static) -> Self {
+        self.meddling_before_read.push((count, Box::new(meddling)));
+        self
+    }
+
+    fn meddle(&mut self, reading: bool) {
         let number = self.writes;
-        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.meddling)
+        let all = match reading {
+            true => &mut self.meddling_before_read,
+            false => &mut self.meddling,
+        };
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(all)
             .into_iter()
             .partition(|(at, _)| *at == number);
-        self.meddling = later;
+        *all = later;
         for (_, meddling) in now {
             let before = self.objects.clone();
             meddling(&mut self.objects);
@@ -96,7 +109,7 @@ impl Shared {
     }
 
     fn write_one(&mut self, write: &Write) -> Result<(), StoreError> {
-        self.meddle();
+        self.meddle(false);
         if let Some((_, revision)) = self
             .restless
             .as_ref()
@@ -144,9 +157,7 @@ impl Store for Shared {
             let error = StoreError::new(StoreErrorKind::Failed, "no connection");
             return Err(error.hint("is it running?"));
         }
-        if self.writes > 0 {
-            self.meddle();
-        }
+        self.meddle(true);
         let datastore = Datastore {
             kind: DatastoreKind::NativeV3,
             location: "memory".into(),
@@ -295,6 +306,16 @@ fn global(state: &Path) -> Global {
     }
 }
 
+fn running(confirm_within: Option<Duration>) -> Running {
+    Running {
+        dry_run: false,
+        detailed_exitcode: false,
+        yes: true,
+        output: PlanFormat::Text,
+        confirm_within,
+    }
+}
+
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -309,13 +330,7 @@ fn ended(
     global: &Global,
     confirm_within: Option<Duration>,
 ) -> Result<Exit, CliError> {
-    let running = Running {
-        dry_run: false,
-        detailed_exitcode: false,
-        yes: true,
-        output: PlanFormat::Text,
-        confirm_within,
-    };
+    let running = running(confirm_within);
     block_on(async {
         let prepared = prepare(order, store, ui()).await?;
         let waivers = Waivers::default();
@@ -469,6 +484,97 @@ fn a_cluster_that_does_not_come_back_in_time_is_left_to_be_taken_back_by_hand() 
     let error = block_on(take_back(id, &session, &mut store, ui())).unwrap_err();
     assert!(error.message.contains("it is taken back"), "{error:?}");
     assert_eq!(contents(&store), contents(&cluster()));
+}
+
+/// Undoes the last run.
+fn undone(store: &mut Shared, global: &Global) -> Result<Exit, CliError> {
+    let (which, running) = ((Direction::Back, None, None), running(None));
+    let undo = go_through(which, &running, Waivers::default(), global, store, ui());
+    block_on(undo)
+}
+
+#[test]
+fn another_writer_does_not_stop_an_undo_that_means_the_same() {
+    for at in [0, 1] {
+        let mut store = cluster();
+        let state = tempfile::tempdir().unwrap();
+        let global = global(state.path());
+        assert_eq!(ended(&granting(), &mut store, &global, None), Ok(Exit::Ok));
+        // Undo begins with the last one.
+        let name = ["m2-eth0", "m1-eth0"][at];
+        store = store.before_write(2 + at, rewritten(name));
+        assert_eq!(undone(&mut store, &global), Ok(Exit::Ok), "{name}");
+        let mut start = cluster();
+        rewritten(name)(&mut start.objects);
+        assert_eq!(contents(&store), contents(&start));
+        let folder = &Folder::all(state.path()).unwrap()[0];
+        let runs = record::all(folder).unwrap().known;
+        let states: Vec<State> = runs.iter().map(Record::state).collect();
+        assert_eq!(states, [State::Undone, State::Done], "one run is one undo");
+        // The undo is taken back as one, too.
+        taken_back(&runs[1], &mut store);
+        for object in ["m1-eth0", "m2-eth0"] {
+            let endpoint = store.value(Kind::HostEndpoint, object);
+            assert!(label(endpoint, "allowed-etcd-client").is_some());
+        }
+    }
+}
+
+#[test]
+fn an_undo_stops_where_others_change_the_same_in_between() {
+    let mut store = cluster();
+    let state = tempfile::tempdir().unwrap();
+    let global = global(state.path());
+    assert_eq!(ended(&granting(), &mut store, &global, None), Ok(Exit::Ok));
+    store = store.before_write(2, |objects| {
+        let (labels, key) = ("/metadata/labels", "allowed-etcd-client");
+        let to = Some(json!("theirs"));
+        set(objects, Kind::HostEndpoint, "m2-eth0", labels, key, to);
+    });
+    let before = store.value(Kind::HostEndpoint, "m1-eth0").clone();
+    let error = undone(&mut store, &global).unwrap_err();
+    assert_eq!(error.exit, Exit::Conflict, "{error:?}");
+    assert_eq!(error.message, "others have changed the same meanwhile");
+    let line = "HostEndpoint/m2-eth0: metadata.labels.allowed-etcd-client is \"theirs\", and would become nothing";
+    assert_eq!(error.detail, [line]);
+    assert_eq!(*store.value(Kind::HostEndpoint, "m1-eth0"), before);
+}
+
+#[test]
+fn another_writer_does_not_stop_a_run_from_being_gone_on_with() {
+    let mut store = cluster().before_write(1, |objects| {
+        let at = ObjectId::global(Kind::HostEndpoint, "m2-eth0");
+        objects.remove(&at);
+    });
+    let state = tempfile::tempdir().unwrap();
+    let global = global(state.path());
+    let half = ended(&granting(), &mut store, &global, None).unwrap_err();
+    assert_eq!(half.exit, Exit::Partly, "{half:?}");
+    let [_, endpoint] = host("m2", "192.0.2.2");
+    let id = ObjectId::global(Kind::HostEndpoint, "m2-eth0");
+    store.objects.insert(id, (endpoint, 9));
+    store.clock = 10;
+    store = store.before_write(1, rewritten("m2-eth0"));
+    let (which, running) = ((Direction::Onward, half.run, None), running(None));
+    let onward = go_through(
+        which,
+        &running,
+        Waivers::default(),
+        &global,
+        &mut store,
+        ui(),
+    );
+    assert_eq!(block_on(onward), Ok(Exit::Ok));
+    let endpoint = store.value(Kind::HostEndpoint, "m2-eth0");
+    assert_eq!(
+        label(endpoint, "allowed-etcd-client").as_deref(),
+        Some("true")
+    );
+    assert_eq!(label(endpoint, "theirs").as_deref(), Some("rewritten"));
+    let folder = &Folder::all(state.path()).unwrap()[0];
+    let runs = record::all(folder).unwrap().known;
+    let states: Vec<State> = runs.iter().map(Record::state).collect();
+    assert_eq!(states, [State::Done]);
 }
 
 /// A session with a run that is written.
@@ -693,7 +799,7 @@ fn the_next_stage_is_not_begun_where_what_it_rests_on_did_not_stay() {
         ),
     ];
     for (what, meddling, words) in cases {
-        let mut store = cluster().before_write(2, meddling);
+        let mut store = cluster().behind_write(2, meddling);
         let (end, runs) = recorded(&granting_and_pruning(), &mut store);
         let error = end.unwrap_err();
         assert_eq!(error.exit, Exit::Partly, "{what}: {error:?}");

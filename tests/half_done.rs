@@ -242,6 +242,30 @@ fn a_run_that_is_undone_is_not_gone_on_with() {
     assert_eq!(states(&cluster), ["undone", "done"]);
 }
 
+#[test]
+fn a_run_of_another_cluster_is_neither_undone_nor_gone_on_with() {
+    let (cluster, ..) = protected();
+    let path = journals(&cluster).pop().unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    let guid = "5d1f6c2ae0f04b0e9f0b1d7c3a9e4c11";
+    let theirs = text.replacen(guid, "00000000000000000000000000000000", 1);
+    assert_ne!(text, theirs);
+    fs::write(&path, theirs).unwrap();
+    let run = id(&path);
+    for arguments in [
+        &["undo", "--yes"][..],
+        &["undo", &run, "--dry-run"],
+        &["apply", "--resume", &run, "--yes"],
+    ] {
+        cluster
+            .refused(4, arguments)
+            .says(&format!(
+                "error: refused: run {run} is one of another cluster"
+            ))
+            .says(&format!("this one:  cluster (cluster {guid})"));
+    }
+}
+
 /// A cluster with two runs, of which the journal of the last cannot be used.
 #[track_caller]
 fn unusable(damage: impl Fn(&str) -> String) -> Cluster {

@@ -31,5 +31,7 @@ mod sanity;
 mod scenario;
 #[path = "stores/secrets.rs"]
 mod secrets;
+#[path = "stores/users.rs"]
+mod users;
 #[path = "stores/weather.rs"]
 mod weather;

@@ -97,26 +97,12 @@ impl Task {
     }
 }
 
-/// Writes a plan, and stays until it is kept where a word for that was asked for.
-///
-/// # Errors
-///
-/// When it cannot be written, not whole, did not stay, or was not kept.
-pub async fn execute(
-    run: &Run<'_>,
-    session: &Session,
-    store: &mut impl Store,
-    ui: Ui,
-) -> Result<Exit, CliError> {
-    let interrupt = Interrupt::listen();
-    match attempt(run, session, store, &interrupt, ui).await {
-        Err(error) => give_up(error, run.confirm_within, session, store, ui).await,
-        end => end,
-    }
-}
+const WRITING: &str =
+    "note: still writing; Ctrl-C lets the writes on their way arrive and begins no more";
 
-/// As [`execute`], but a run that came to no end is left as it is, so that it can be gone on with;
-/// [`give_up`] does what is to be done where it is not.
+/// Writes a plan, and stays until it is kept where a word for that was asked for. A run that came to
+/// no end is left as it is, so that it can be gone on with; [`give_up`] does what is to be done where
+/// it is not.
 ///
 /// # Errors
 ///
@@ -128,7 +114,8 @@ pub async fn attempt(
     interrupt: &Interrupt,
     ui: Ui,
 ) -> Result<Exit, CliError> {
-    let (mut journal, result) = write(run, session, store, interrupt).await?;
+    let written = write(run, session, store, interrupt);
+    let (mut journal, result) = ui.patiently(WRITING, written).await?;
     let id = journal.id();
     let error = match (result, run.confirm_within) {
         (Ok(()), None) => {

@@ -128,7 +128,7 @@ fn refuse_stale(
     order: &Order,
     prepared: &Prepared,
 ) -> Result<(), CliError> {
-    let fresh = prepared.saved(order, &approved.words, &approved.waivers);
+    let fresh = prepared.saved(order.course(), &approved.words, &approved.waivers);
     let differences = saved::differences(&approved.meaning(), &fresh.meaning());
     if differences.is_empty() {
         return Ok(());

@@ -9,7 +9,7 @@ use super::execute::{self, Run, Task};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::session::{Session, when};
-use super::ui::Ui;
+use super::ui::{SILENCE, Ui};
 use super::undo;
 use super::write::{self, Prepared};
 use crate::apply::window::{self, Verdict};
@@ -30,9 +30,6 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// ... and the longest.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Without an answer for so long, it is said that one is waited for.
-const SILENCE: Duration = Duration::from_secs(5);
 
 /// Takes a run back that was not kept, without asking anybody: proved and read back like any other
 /// change. What others have changed since stays. Where the cluster does not answer, another writer

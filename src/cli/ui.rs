@@ -1,6 +1,7 @@
 //! The terminal: results on standard output, everything else on standard error.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Effects, Style};
 
@@ -30,6 +31,9 @@ pub enum Color {
     /// Never.
     Never,
 }
+
+/// After so long it is said what takes its time.
+pub const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where output goes.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +114,17 @@ impl Ui {
     #[must_use]
     pub fn can_ask(self) -> bool {
         io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Does something that may take long, and says so once where it does.
+    pub async fn patiently<T>(self, words: &str, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(SILENCE) => self.say(words),
+        }
+        work.await
     }
 
     fn to_stderr(text: &str) {

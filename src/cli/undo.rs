@@ -7,15 +7,15 @@ use clap::ValueEnum;
 
 use super::args::{Global, Running, WaiverArgs};
 use super::error::CliError;
-use super::execute::{self, Run, Task};
+use super::execute::Task;
 use super::exit::Exit;
 use super::open_store;
 use super::session::{Session, folder_of};
 use super::show::counted;
 use super::ui::Ui;
-use super::write::{self, Prepared};
+use super::write::{self, Prepared, READING, Way};
 use crate::apply::{End, Entry, Folder, Journal, Record, RunId, State};
-use crate::calico::{ObjectId, Snapshot};
+use crate::calico::{Datastore, ObjectId, Snapshot};
 use crate::plan::reading::Question;
 use crate::plan::rebase::{Overlap, Precedence};
 use crate::plan::replay::{Direction, Replay, replay};
@@ -96,8 +96,26 @@ pub async fn again(
     ui: Ui,
 ) -> Result<Exit, CliError> {
     let mut store = open_store(global, None).await?;
+    let which = (direction, id, overlaps);
+    go_through(which, running, waivers, global, &mut store, ui).await
+}
+
+/// As [`again`], on a store that is open.
+///
+/// # Errors
+///
+/// As [`again`].
+pub async fn go_through<S: Store>(
+    (direction, id, overlaps): (Direction, Option<RunId>, Option<Overlaps>),
+    running: &Running,
+    waivers: Waivers,
+    global: &Global,
+    store: &mut S,
+    ui: Ui,
+) -> Result<Exit, CliError> {
     // Which cluster it is tells where its journal is, and that what else is to be read.
-    let datastore = store.read(&Wanted::default()).await?.datastore;
+    let cluster = Wanted::default();
+    let datastore = ui.patiently(READING, store.read(&cluster)).await?.datastore;
     let (folder, session) = if running.dry_run {
         (folder_of(global, &datastore)?, None)
     } else {
@@ -105,9 +123,10 @@ pub async fn again(
         (session.folder.clone(), Some(session))
     };
     let record = pick(&folder, direction, id)?;
+    refuse_foreign(&record, &datastore)?;
     let wanted = wanted(&record);
     let begun = SystemTime::now();
-    let snapshot = store.read(&wanted).await?;
+    let snapshot = ui.patiently(READING, store.read(&wanted)).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
     }
@@ -122,7 +141,7 @@ pub async fn again(
     if direction == Direction::Back {
         store.recall(&record.keepsakes);
     }
-    let replay = settled(direction, &record, &snapshot, overlaps, ui)?;
+    let (replay, choice) = settled(direction, &record, &snapshot, overlaps, ui)?;
     let prepared = Prepared::new(snapshot, begun, wanted, replay.plan);
     let command = match direction {
         Direction::Back => "undo",
@@ -145,16 +164,44 @@ pub async fn again(
     if !running.yes {
         write::ask(&prepared.plan, ui)?;
     }
-    let run = Run {
-        prepared: &prepared,
+    let task = match direction {
+        Direction::Back => Task::Undo(id),
+        Direction::Onward => Task::Resume(Box::new(record), replay.steps),
+    };
+    let way = Way {
         waivers: &waivers,
         confirm_within: running.confirm_within,
-        task: match direction {
-            Direction::Back => Task::Undo(id),
-            Direction::Onward => Task::Resume(Box::new(record), replay.steps),
-        },
+        session: &session,
+        ui,
     };
-    execute::execute(&run, &session, &mut store, ui).await
+    let renew = async |shown: &Prepared, conflict: CliError, store: &mut S| {
+        let next = renewed(direction, id, choice, &session.folder, store).await;
+        write::judge(shown, next, conflict, &waivers, ui)
+    };
+    write::see_through(prepared, task, &way, store, renew).await
+}
+
+/// What is left of going through a run, on the cluster as it is by now.
+async fn renewed(
+    direction: Direction,
+    id: RunId,
+    choice: Option<Overlaps>,
+    folder: &Folder,
+    store: &mut impl Store,
+) -> Result<Prepared, CliError> {
+    let record = Record::read(folder, id)?;
+    let wanted = wanted(&record);
+    let begun = SystemTime::now();
+    let snapshot = store.read(&wanted).await?;
+    if direction == Direction::Back {
+        store.recall(&record.keepsakes);
+    }
+    let replay = replayed(direction, &record, &snapshot, precedence(choice));
+    if let Some(overlap) = replay.overlaps.first().filter(|_| choice.is_none()) {
+        let what = "others have changed the same meanwhile";
+        return Err(CliError::new(Exit::Conflict, what).detail(words(&overlap.0, &overlap.1)));
+    }
+    Ok(Prepared::new(snapshot, begun, wanted, replay.plan))
 }
 
 /// What has to be read to go through a run again.
@@ -204,6 +251,26 @@ fn pick(folder: &Folder, direction: Direction, id: Option<RunId>) -> Result<Reco
         .hint("`history` lists the runs; the journal is kept per user and machine"))
 }
 
+/// Refuses a run of another cluster, whose journal somebody has put here.
+fn refuse_foreign(record: &Record, now: &Datastore) -> Result<(), CliError> {
+    let (was, is) = (&record.header.datastore.cluster_guid, &now.cluster_guid);
+    let (Some(was), Some(is)) = (was, is) else {
+        return Ok(());
+    };
+    if was == is {
+        return Ok(());
+    }
+    let id = record.id();
+    let message = format!("refused: run {id} is one of another cluster");
+    Err(CliError::new(Exit::Conflict, message)
+        .detail(format!(
+            "the run's: {} (cluster {was})",
+            record.header.datastore.location
+        ))
+        .detail(format!("this one:  {} (cluster {is})", now.location))
+        .hint("name the run's cluster: `--context`, `--kubeconfig`, `--config`, `--manifests`"))
+}
+
 /// What is left to do, once it is known whose word counts where others have changed the same.
 fn settled(
     direction: Direction,
@@ -211,39 +278,45 @@ fn settled(
     now: &Snapshot,
     choice: Option<Overlaps>,
     ui: Ui,
-) -> Result<Replay, CliError> {
-    let order = match direction {
-        // What was not intended was certainly not written.
-        Direction::Back => record.back(),
-        Direction::Onward => record.onward(),
-    };
-    let id = record.id();
-    let why = match direction {
-        Direction::Back => format!("takes back run {id}"),
-        Direction::Onward => format!("goes on with run {id}"),
-    };
-    let go = |precedence| {
-        replay(
-            &record.header.steps,
-            &order,
-            now,
-            direction,
-            precedence,
-            &why,
-        )
-    };
-    let theirs = go(Precedence::Theirs);
+) -> Result<(Replay, Option<Overlaps>), CliError> {
+    let theirs = replayed(direction, record, now, Precedence::Theirs);
     if theirs.overlaps.is_empty() {
-        return Ok(theirs);
+        return Ok((theirs, choice));
     }
     let choice = match choice {
         Some(choice) => choice,
         None => ask(direction, record, &theirs.overlaps, ui)?,
     };
-    Ok(match choice {
+    let replay = match choice {
         Overlaps::Keep => theirs,
-        Overlaps::Restore => go(Precedence::Ours),
-    })
+        Overlaps::Restore => replayed(direction, record, now, Precedence::Ours),
+    };
+    Ok((replay, Some(choice)))
+}
+
+/// Who goes first by a choice; others, until there is one.
+fn precedence(choice: Option<Overlaps>) -> Precedence {
+    match choice {
+        Some(Overlaps::Restore) => Precedence::Ours,
+        Some(Overlaps::Keep) | None => Precedence::Theirs,
+    }
+}
+
+/// What is left to do to go through a run.
+fn replayed(
+    direction: Direction,
+    record: &Record,
+    now: &Snapshot,
+    precedence: Precedence,
+) -> Replay {
+    let id = record.id();
+    let (order, why) = match direction {
+        // What was not intended was certainly not written.
+        Direction::Back => (record.back(), format!("takes back run {id}")),
+        Direction::Onward => (record.onward(), format!("goes on with run {id}")),
+    };
+    let steps = &record.header.steps;
+    replay(steps, &order, now, direction, precedence, &why)
 }
 
 /// Asks what is to become of what others have changed since.

@@ -1,11 +1,11 @@
 //! The way of every command that writes: read, draft, plan, show, ask, write.
 
 use std::ffi::OsString;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::args::{Format, Global, PlanFormat, Running, Writing};
 use super::error::CliError;
-use super::execute::{self, Run, Task, give_up};
+use super::execute::{Run, Task, attempt, give_up};
 use super::exit::Exit;
 use super::interrupt::Interrupt;
 use super::session::Session;
@@ -53,6 +53,12 @@ impl Order {
         self.question = question;
         self
     }
+
+    /// Which way its stages are gone through.
+    #[must_use]
+    pub const fn course(&self) -> Course {
+        self.course
+    }
 }
 
 /// A plan with all that is known of it: ready to be shown, judged, saved and written.
@@ -96,10 +102,10 @@ impl Prepared {
 
     /// The plan as it is saved, made now.
     #[must_use]
-    pub fn saved(&self, order: &Order, words: &[String], waivers: &Waivers) -> SavedPlan {
+    pub fn saved(&self, course: Course, words: &[String], waivers: &Waivers) -> SavedPlan {
         let parts = Parts {
             words,
-            course: order.course,
+            course,
             snapshot: &self.snapshot,
             plan: &self.plan,
             impact: &self.impact,
@@ -129,7 +135,7 @@ pub async fn carry_out(
     let waivers = Waivers::from(&writing.waivers);
     if let Some(path) = &writing.out {
         refuse(&prepared, &waivers)?;
-        let plan = prepared.saved(order, &saved_plan::plain(words)?, &waivers);
+        let plan = prepared.saved(order.course, &saved_plan::plain(words)?, &waivers);
         saved_plan::save(path, &plan, ui)?;
         return Ok(writing.running.pending(&prepared.plan));
     }
@@ -175,29 +181,67 @@ pub async fn conclude(
     if !running.yes {
         ask(&prepared.plan, ui)?;
     }
-    let window = running.confirm_within;
+    let way = Way {
+        waivers,
+        confirm_within: running.confirm_within,
+        session: &session,
+        ui,
+    };
+    let renew = async |shown: &Prepared, conflict, store: &mut _| {
+        again(order, shown, conflict, waivers, store, ui).await
+    };
+    see_through(prepared, Task::New, &way, store, renew).await
+}
+
+/// How a plan is written that was agreed to.
+pub struct Way<'a> {
+    /// Flows that the user takes the risk for.
+    pub waivers: &'a Waivers,
+    /// How long to wait for the word to keep it.
+    pub confirm_within: Option<Duration>,
+    /// By whose right it is written.
+    pub session: &'a Session,
+    /// Where it is told.
+    pub ui: Ui,
+}
+
+/// Writes a plan that was agreed to. Where another writer comes in between, `renew` makes it, or
+/// what is left of it, anew on the cluster as it is by then, given what was shown and the conflict.
+///
+/// # Errors
+///
+/// When it cannot be written, not whole, did not stay, or was not kept.
+pub async fn see_through<S: Store>(
+    mut prepared: Prepared,
+    mut task: Task,
+    way: &Way<'_>,
+    store: &mut S,
+    renew: impl AsyncFn(&Prepared, CliError, &mut S) -> Result<Prepared, CliError>,
+) -> Result<Exit, CliError> {
+    let (window, session, ui) = (way.confirm_within, way.session, way.ui);
     let interrupt = Interrupt::listen();
-    let (mut task, mut left) = (Task::New, RETRIES);
+    let mut left = RETRIES;
     loop {
         let run = Run {
             task,
-            ..Run::new(&prepared, waivers, window)
+            ..Run::new(&prepared, way.waivers, window)
         };
-        let conflict = match execute::attempt(&run, &session, store, &interrupt, ui).await {
+        let conflict = match attempt(&run, session, store, &interrupt, ui).await {
             Err(error) if error.conflict && left > 0 => error,
-            Err(error) => return give_up(error, window, &session, store, ui).await,
+            Err(error) => return give_up(error, window, session, store, ui).await,
             done => return done,
         };
         left -= 1;
-        let (run, written) = (conflict.run, conflict.exit == Exit::Partly);
-        prepared = match again(order, &prepared, conflict, waivers, store, ui).await {
+        let (begun, written) = (conflict.run, conflict.exit == Exit::Partly);
+        let Run { task: same, .. } = run;
+        prepared = match renew(&prepared, conflict, store).await {
             Ok(next) => next,
-            Err(error) => return give_up(error, window, &session, store, ui).await,
+            Err(error) => return give_up(error, window, session, store, ui).await,
         };
         if prepared.plan.is_empty() && !written {
             return Ok(nothing_left(ui));
         }
-        task = run.map_or(Task::New, |run| Task::Rest { run, written });
+        task = begun.map_or(same, |run| Task::Rest { run, written });
     }
 }
 
@@ -236,6 +280,10 @@ fn begin(
     }
 }
 
+/// Said while a read takes long.
+pub const READING: &str = "note: still reading: where there is no answer, it is asked for several times, for minutes at \
+    most; Ctrl-C ends that, and nothing of it is written";
+
 /// How often a plan is made again because somebody else wrote in between.
 const RETRIES: usize = 3;
 
@@ -249,8 +297,24 @@ async fn again(
     store: &mut impl Store,
     ui: Ui,
 ) -> Result<Prepared, CliError> {
+    let next = prepare(order, store, ui).await;
+    judge(shown, next, conflict, waivers, ui)
+}
+
+/// Whether a plan that was made again because of a conflict may go on without being shown again.
+///
+/// # Errors
+///
+/// When it means something else than what was shown, or is refused; or why it could not be made.
+pub fn judge(
+    shown: &Prepared,
+    next: Result<Prepared, CliError>,
+    conflict: CliError,
+    waivers: &Waivers,
+    ui: Ui,
+) -> Result<Prepared, CliError> {
     let partly = conflict.exit == Exit::Partly;
-    let next = match prepare(order, store, ui).await {
+    let next = match next {
         Ok(next) => next,
         // What is half-written is told rather than why it cannot be gone on with.
         Err(error) => return Err(if partly { conflict } else { error }),
@@ -258,8 +322,9 @@ async fn again(
     if next.plan.is_empty() {
         return Ok(next);
     }
-    let approved = shown.saved(order, &[], waivers).meaning();
-    let now = next.saved(order, &[], waivers).meaning();
+    // Both go the same way.
+    let meaning = |plan: &Prepared| plan.saved(Course::Forward, &[], waivers).meaning();
+    let (approved, now) = (meaning(shown), meaning(&next));
     let differences = if partly {
         saved::effects_beyond(&approved, &now)
     } else {
@@ -308,7 +373,7 @@ async fn again(
 pub async fn prepare(order: &Order, store: &mut impl Store, ui: Ui) -> Result<Prepared, CliError> {
     let begun = SystemTime::now();
     let wanted = order.question.clone().wanted();
-    let snapshot = store.read(&wanted).await?;
+    let snapshot = ui.patiently(READING, store.read(&wanted)).await?;
     for warning in &snapshot.warnings {
         ui.warn(warning);
     }

@@ -36,6 +36,15 @@ fn end(child: Child) -> Run {
     }
 }
 
+/// Sends a signal; that it comes too late is no matter.
+fn signal(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    let sent = std::process::Command::new("kill")
+        .args([signal, &pid])
+        .output();
+    assert!(sent.is_ok(), "{sent:?}");
+}
+
 /// Hears what a run says beside its result, while it says it.
 fn listen(child: &mut Child) -> Arc<Mutex<String>> {
     let (said, mut stream) = (
@@ -178,19 +187,15 @@ async fn where_the_cluster_answers_no_more_within_the_window_the_run_is_taken_ba
 
 /// A run in a window, whose cluster answers no more once it waits, and then ends its waiting: it is
 /// taken back when the cluster answers again.
-async fn ended_while_nothing_answers(window: &str, signal: Option<&str>, why: &str) {
+async fn ended_while_nothing_answers(window: &str, sent: Option<&str>, why: &str) {
     let place = native().await;
     let before = place.stored().await;
     let line = "grant typha --node w-1 --net 198.51.100.0/28 --yes --confirm-within";
     let child = spawn(&place, &format!("{line} {window}"));
     until("the run does not wait", || waits(&place)).await;
     place.double().fault(When::any(), Fault::CutBefore);
-    if let Some(signal) = signal {
-        let pid = child.id().to_string();
-        let sent = std::process::Command::new("kill")
-            .args([signal, &pid])
-            .status();
-        assert!(sent.unwrap().success());
+    if let Some(name) = sent {
+        signal(&child, name);
     }
     until("the run still waits", || {
         !journal(&place, "verdict").is_empty()
@@ -227,10 +232,11 @@ async fn while_the_cluster_does_not_answer_it_is_said_once_how_long_taking_back_
  {
     let place = native().await;
     let before = place.stored().await;
-    let mut child = spawn(&place, "grant typha --node w-1 --yes --confirm-within 2s");
+    let mut child = spawn(&place, "grant typha --node w-1 --yes --confirm-within 1h");
     let said = listen(&mut child);
     until("the run does not wait", || waits(&place)).await;
     place.double().fault(When::any(), Fault::CutBefore);
+    signal(&child, "-TERM");
     let told = "is not taken back yet, which is tried until ";
     until("nothing is said", || said.lock().unwrap().contains(told)).await;
     // It goes on trying, in silence.
@@ -239,12 +245,8 @@ async fn while_the_cluster_does_not_answer_it_is_said_once_how_long_taking_back_
         place.double().requests().len() > asked
     })
     .await;
-    let pid = child.id().to_string();
     until("Ctrl-C is not heard", || {
-        let sent = std::process::Command::new("kill")
-            .args(["-INT", &pid])
-            .output();
-        assert!(sent.is_ok());
+        signal(&child, "-INT");
         child.try_wait().unwrap().is_some()
     })
     .await;
