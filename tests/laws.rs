@@ -317,7 +317,7 @@ fn no_prefix_of_a_plan_that_is_let_through_cuts_a_needed_flow() {
         let kept: Vec<_> = standing(&settled(&snapshot, snapshot.clone()))
             .flows
             .into_iter()
-            .filter(|flow| flow.fate == Fate::Kept && !flow.need.either_way)
+            .filter(|flow| flow.fate == Fate::Kept && flow.need.back.is_none())
             .map(|flow| flow.need)
             .collect();
         let mut held = 0;

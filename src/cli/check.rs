@@ -29,7 +29,7 @@ use crate::store::Store;
 Examples:
   calicoctl-protect check
   calicoctl-protect check etcd -o json
-  calicoctl-protect check --accept-unproven bgp-mesh:cp-1:worker-1")]
+  calicoctl-protect check --accept-unproven bgp-mesh:worker-1:cp-1")]
 pub struct CheckArgs {
     /// Only this server
     #[arg(value_name = "SERVER")]

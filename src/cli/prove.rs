@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use super::error::CliError;
 use super::exit::Exit;
@@ -9,7 +10,7 @@ use super::show::counted;
 use super::ui::{GREEN, RED, YELLOW, clean};
 use crate::plan::proof::{Fate, FlowProof, Proof};
 use crate::plan::saved::Waivers;
-use crate::reach::Reason;
+use crate::reach::{Party, Reason};
 
 /// How many flows are named one by one.
 const NAMED: usize = 6;
@@ -195,13 +196,16 @@ fn remedy(cut: &[&FlowProof], first: &FlowProof, id: &str) -> String {
     let Some(server) = server else {
         return format!("open the port by a policy of your own first, {waive}");
     };
-    let mut nodes: Vec<&str> = cut
+    let of_server = cut
         .iter()
-        .filter(|flow| flow.need.rule.server == Some(server))
-        .flat_map(|flow| flow.clients())
+        .filter(|flow| flow.need.rule.server == Some(server));
+    let nodes: BTreeSet<&str> = of_server.clone().flat_map(|flow| flow.clients()).collect();
+    let outside: BTreeSet<IpAddr> = of_server
+        .filter_map(|flow| match flow.need.connection.from {
+            Party::Address(ip) => Some(ip),
+            _ => None,
+        })
         .collect();
-    nodes.sort_unstable();
-    nodes.dedup();
     let loopback = first
         .need
         .id
@@ -213,11 +217,11 @@ fn remedy(cut: &[&FlowProof], first: &FlowProof, id: &str) -> String {
         );
     }
     const FEW: usize = 4;
-    let grant = if nodes.len() <= FEW {
-        let list: Vec<String> = nodes.iter().map(|n| format!("--node {n}")).collect();
-        format!("grant {server} {}", list.join(" "))
-    } else {
-        format!("grant {server} --all-nodes")
-    };
+    let mut list: Vec<String> = nodes.iter().map(|n| format!("--node {n}")).collect();
+    if list.len() > FEW {
+        list = vec!["--all-nodes".to_owned()];
+    }
+    list.extend(outside.iter().map(|ip| format!("--ip {ip}")));
+    let grant = format!("grant {server} {}", list.join(" "));
     format!("let the clients in first: `{grant}` (or `--grant-needed` with `server`), {waive}")
 }

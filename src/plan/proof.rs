@@ -13,12 +13,12 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::alike::{self, Classes};
+use super::alike::{self, Classes, ends};
 use super::settle::settled;
 use super::ways::Ways;
 use super::{Change, Plan};
 use crate::calico::{Object, Snapshot};
-use crate::reach::needs::{Family, Need, Servers, families};
+use crate::reach::needs::{Family, Need, Servers, Speakers, families};
 use crate::reach::{Compiled, Connection, Decision, Verdict, World};
 
 /// What becomes of a needed flow.
@@ -100,7 +100,9 @@ impl FlowProof {
 
     /// The clients of all flows that it speaks for, as far as they are hosts.
     pub fn clients(&self) -> impl Iterator<Item = &str> {
-        let many = self.alike.iter().flat_map(|alike| alike.clients.iter());
+        let are_hosts = self.need.client.is_some();
+        let many = self.alike.iter().filter(move |_| are_hosts);
+        let many = many.flat_map(|alike| alike.clients.iter());
         let one = self.need.client.iter().filter(|_| self.alike.is_none());
         many.chain(one).map(String::as_str)
     }
@@ -115,6 +117,8 @@ pub struct Alike {
     pub servers: Arc<[String]>,
     /// Who of the first needs whom of the second.
     pub pairs: Pairs,
+    /// The addresses that order [`Pairs::Below`].
+    pub speakers: Option<Arc<Speakers>>,
 }
 
 /// Who needs whom.
@@ -126,6 +130,8 @@ pub enum Pairs {
     Others,
     /// Every two hosts of either list once, by name; both lists are the same or share nobody.
     Once,
+    /// Every client the servers whose address is less than its own as text.
+    Below,
     /// Every client itself.
     Itself,
     /// People every server.
@@ -143,9 +149,19 @@ impl Alike {
             Pairs::Others => all.saturating_sub(clients),
             Pairs::Once if self.clients == self.servers => all.saturating_sub(clients) / 2,
             Pairs::Once => all,
+            Pairs::Below => {
+                let mut texts: Vec<&str> = self.servers.iter().map(|s| self.text(s)).collect();
+                texts.sort_unstable();
+                let below = |host: &String| texts.partition_point(|text| *text < self.text(host));
+                self.clients.iter().map(below).sum()
+            }
             Pairs::Itself => clients,
             Pairs::Ways => servers,
         }
+    }
+
+    fn text(&self, host: &str) -> &str {
+        self.speakers.as_ref().map_or("", |known| known.text(host))
     }
 
     fn ids(&self, rule: &'static str) -> Box<dyn Iterator<Item = String> + '_> {
@@ -163,6 +179,10 @@ impl Alike {
                     .map(move |(from, to)| id(from, to)),
             ),
             Pairs::Once => Box::new(all.map(move |(a, b)| id(a.min(b), a.max(b)))),
+            Pairs::Below => Box::new(
+                all.filter(|(from, to)| self.text(to) < self.text(from))
+                    .map(move |(from, to)| id(from, to)),
+            ),
             Pairs::Itself => Box::new(self.clients.iter().map(move |host| id(host, host))),
             Pairs::Ways => Box::new(self.servers.iter().map(move |to| format!("{rule}:{to}"))),
         }
@@ -182,6 +202,7 @@ impl Alike {
             Pairs::Each => each(from, to),
             Pairs::Others => from != to && each(from, to),
             Pairs::Once => from < to && (each(from, to) || each(to, from)),
+            Pairs::Below => self.text(to) < self.text(from) && each(from, to),
             Pairs::Itself => from == to && is_in(&self.clients, from),
             Pairs::Ways => false,
         }
@@ -318,12 +339,19 @@ fn flows_of<'f>(
     flows: &mut Vec<(Need, Option<Alike>)>,
 ) {
     let clients = classes.split(&family.clients);
-    let mut add = |class: usize, server: Server<'f>, ends: [&[&String]; 2]| {
-        let [from, to] = ends;
+    let speakers = match &family.servers {
+        Servers::Below { speakers, .. } => Some(speakers),
+        _ => None,
+    };
+    let mut add_between = |class: usize,
+                           server: Server<'f>,
+                           [from, to]: [&[&String]; 2],
+                           dialling: Option<(&&String, &&String)>| {
         let pairs = server.2;
         let (Some(a), Some(b)) = (from.first(), to.first()) else {
             return;
         };
+        let (a, b) = dialling.unwrap_or((a, b));
         let both = match (pairs, server.1) {
             (_, Some(name)) => Some((a.as_str(), name)),
             (Pairs::Itself, None) => Some((a.as_str(), a.as_str())),
@@ -344,11 +372,36 @@ fn flows_of<'f>(
             clients: list(from),
             servers,
             pairs,
+            speakers: speakers.map(Arc::clone).filter(|_| pairs == Pairs::Below),
         };
         let alike = Some(alike).filter(|alike| alike.count() > 1);
         flows.push((family.need(client, name), alike));
     };
+    if let Servers::Below { hosts, speakers } = &family.servers {
+        let servers = classes.split(hosts);
+        let text = |host: &String| speakers.text(host);
+        let least = servers
+            .iter()
+            .map(|(class, of)| (class, ends(of, speakers)[0]));
+        let least: Vec<_> = least.collect();
+        for (from_class, from) in &clients {
+            let [_, greatest] = ends(from, speakers);
+            for ((to_class, least), to) in least.iter().zip(servers.values()) {
+                let both = greatest.as_ref().zip(least.as_ref());
+                let both = both.filter(|(dials, dialled)| text(dialled) < text(dials));
+                if both.is_some() {
+                    let server = (**to_class, None, Pairs::Below);
+                    add_between(*from_class, server, [from, to], both);
+                }
+            }
+        }
+        return;
+    }
+    let mut add = |class: usize, server: Server<'f>, hosts: [&[&String]; 2]| {
+        add_between(class, server, hosts, None);
+    };
     match &family.servers {
+        Servers::Below { .. } => {}
         Servers::Hosts(hosts) | Servers::Others(hosts) => {
             let others = matches!(family.servers, Servers::Others(_));
             let servers = classes.split(hosts);
@@ -365,7 +418,15 @@ fn flows_of<'f>(
                 }
             }
         }
-        Servers::EachOther => {
+        Servers::Peers { hosts, .. } => {
+            let servers = classes.split(hosts);
+            for (from_class, from) in &clients {
+                for (to_class, to) in &servers {
+                    add(*from_class, (*to_class, None, Pairs::Each), [from, to]);
+                }
+            }
+        }
+        Servers::EachOther { .. } => {
             for (from_class, from) in &clients {
                 for (to_class, to) in clients.range(from_class..) {
                     add(*from_class, (*to_class, None, Pairs::Once), [from, to]);
@@ -377,7 +438,7 @@ fn flows_of<'f>(
                 add(*class, (*class, None, Pairs::Itself), [hosts, hosts]);
             }
         }
-        Servers::Address { name, .. } => {
+        Servers::Address { name, .. } | Servers::From { name, .. } => {
             for (class, hosts) in &clients {
                 add(*class, (0, Some(name), Pairs::Each), [hosts, hosts]);
             }
@@ -411,10 +472,9 @@ fn look(flow: &mut FlowProof, before: &Decision, [start, world]: [&World; 2], wh
 
 /// The connections by which a needed flow may come about.
 fn ways_of(need: &Need) -> Vec<Connection> {
-    let back = need.either_way.then(|| Connection {
-        from: need.connection.to.clone(),
-        to: need.connection.from.clone(),
-        ..need.connection.clone()
+    let back = need.back.map(|port| {
+        let Connection { from, to, .. } = &need.connection;
+        Connection::to_port(to.clone(), from.clone(), port)
     });
     std::iter::once(need.connection.clone())
         .chain(back)

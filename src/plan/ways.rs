@@ -104,7 +104,7 @@ impl Ways {
                         Party::node(&place.node),
                         self.port,
                     ),
-                    either_way: false,
+                    back: None,
                     client: None,
                 },
                 fate,
@@ -114,6 +114,7 @@ impl Ways {
                     clients: Arc::from([]),
                     servers: Arc::clone(hosts),
                     pairs: Pairs::Ways,
+                    speakers: None,
                 }),
             };
             match known {

@@ -122,8 +122,9 @@ pub fn grant_needed(
 ) -> Result<(), RecipeError> {
     let needed = families.iter();
     let needed = needed.filter(|family| family.rule.server == Some(server.as_str()));
-    let names: BTreeSet<&String> = needed.flat_map(|family| &family.clients).collect();
-    if names.is_empty() {
+    let names: BTreeSet<&String> = needed.clone().flat_map(Family::diallers).collect();
+    let outside: BTreeSet<IpAddr> = needed.filter_map(Family::dialler_outside).collect();
+    if names.is_empty() && outside.is_empty() {
         return Ok(());
     }
     let intent = Clients {
@@ -132,7 +133,7 @@ pub fn grant_needed(
             names: names.into_iter().cloned().collect(),
             ..NodeChoice::default()
         },
-        ips: Vec::new(),
+        ips: outside.into_iter().collect(),
         workloads: Vec::new(),
         nets: Vec::new(),
         net_sets: Vec::new(),

@@ -133,14 +133,14 @@ pub const HOSTS: [Scenario; 12] = [
     scenario(
         "remove",
         &[ON_HOSTS],
-        "remove etcd --accept-unproven bgp-mesh:m1:m2 \
-         --accept-unproven bgp-mesh:m1:m3 --accept-unproven bgp-mesh:m2:m3",
+        "remove etcd --accept-unproven bgp-mesh:m2:m1 \
+         --accept-unproven bgp-mesh:m3:m1 --accept-unproven bgp-mesh:m3:m2",
     ),
     scenario(
         "remove with the failsafes",
         &[ON_HOSTS_AND_PRUNE],
-        "remove etcd --restore --accept-unproven bgp-mesh:m1:m2 \
-         --accept-unproven bgp-mesh:m1:m3 --accept-unproven bgp-mesh:m2:m3",
+        "remove etcd --restore --accept-unproven bgp-mesh:m2:m1 \
+         --accept-unproven bgp-mesh:m3:m1 --accept-unproven bgp-mesh:m3:m2",
     ),
     scenario(
         "revoke",

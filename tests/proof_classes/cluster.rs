@@ -125,6 +125,13 @@ impl Cluster<'_> {
             if reports {
                 annotations["projectcalico.org/Interfaces"] = json!(json!(interfaces).to_string());
             }
+            if at % 6 == 5 && self.rng.chance(20) {
+                annotations["projectcalico.org/RouteReflectorClusterID"] = json!("244.0.0.1");
+            }
+            if at % 2 == 1 && self.rng.chance(10) {
+                annotations["projectcalico.org/IPv6Address"] =
+                    json!(format!("2001:db8::{at:x}/64"));
+            }
             if tunnels {
                 annotations["projectcalico.org/IPv4VXLANTunnelAddr"] =
                     json!(format!("10.244.{at}.0"));
@@ -254,6 +261,19 @@ impl Cluster<'_> {
                 "router",
                 json!({"peerIP": address, "asNumber": 64512}),
             );
+        }
+        match self.rng.below(4) {
+            0 => {
+                let peers = "zone == 'z1' || serial in {'s2', 's3'}";
+                let spec = json!({"nodeSelector": "zone == 'z0'", "peerSelector": peers});
+                self.add("BGPPeer", "racks", spec);
+            }
+            1 => {
+                let peer = Self::ip(self.hosts / 2);
+                let spec = json!({"peerIP": peer, "nodeSelector": "zone == 'z0'"});
+                self.add("BGPPeer", "one", spec);
+            }
+            _ => {}
         }
         let mode = *self.rng.pick(&["Always", "CrossSubnet", "Never"]);
         self.add(

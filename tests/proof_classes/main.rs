@@ -47,7 +47,7 @@ fn said(proof: &Proof) -> BTreeMap<String, Said> {
 fn one_reason(flow: &FlowProof) -> bool {
     let ways = ["ssh", "operator-api"].contains(&flow.need.rule.name);
     let ways = ways || flow.alike.as_ref().is_some_and(|a| a.pairs == Pairs::Ways);
-    !ways && !flow.need.either_way
+    !ways && flow.need.back.is_none()
 }
 
 /// Words that look like a host's name or address become one.

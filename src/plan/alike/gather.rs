@@ -125,7 +125,12 @@ impl<'s> Gathered<'s> {
     pub fn keys(self, distinctions: &Distinctions, families: &[Family], further: &[Need]) -> Keys {
         let routed: BTreeSet<&String> = families
             .iter()
-            .filter(|family| matches!(family.servers, Servers::Address { .. }))
+            .filter(|family| {
+                matches!(
+                    family.servers,
+                    Servers::Address { .. } | Servers::From { .. }
+                )
+            })
             .flat_map(|family| &family.clients)
             .collect();
         let told = |objects: &Objects<'_>, is_routed: bool| -> Vec<Told> {
@@ -320,7 +325,9 @@ fn alone(
     pods: &BTreeMap<PodName, Objects<'_>>,
 ) -> BTreeSet<String> {
     let of_families = families.iter().filter_map(|family| match family.servers {
-        Servers::Address { address, .. } => Some(Party::Address(address)),
+        Servers::Address { address, .. } | Servers::From { address, .. } => {
+            Some(Party::Address(address))
+        }
         _ => None,
     });
     let parties = further.iter().flat_map(|need| {

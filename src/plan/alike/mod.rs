@@ -3,7 +3,8 @@
 //! Hosts of a class cannot be told apart: what a decision sees of them is equal in all states of a
 //! plan (see [`describe`]), and so are the flows that they need and the changes that the plan makes
 //! to them. A flow between hosts of two classes is decided as one between any other two of the same
-//! classes. Three hosts of a class are enough for every pair, and for a third that is neither. Of
+//! classes. Three hosts of a class are enough for every pair, and for a third that is neither; where
+//! the order of addresses says who dials whom, the first and the last in that order are kept, too. Of
 //! workloads on other hosts only the addresses count that they bring into sets: one of a class is
 //! enough.
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 
 use super::{Change, Plan};
 use crate::calico::{Kind, Object, Snapshot};
-use crate::reach::needs::{Family, Need, Servers};
+use crate::reach::needs::{Family, Need, Servers, Speakers};
 use crate::reach::{Compiled, Distinctions};
 use describe::{Owner, PodName};
 use gather::Gathered;
@@ -82,9 +83,13 @@ impl Classes {
         }
         if members.len() < classes.class_of.len() {
             let kept = members.iter().flat_map(|m| m.iter().take(OF_A_CLASS));
+            let mut hosts: BTreeSet<String> = kept.cloned().collect();
+            for family in families {
+                hosts.extend(classes.outermost(family).cloned());
+            }
             let mut seen = HashSet::new();
             classes.kept = Some(Kept {
-                hosts: kept.cloned().collect(),
+                hosts,
                 pods: pods
                     .into_iter()
                     .filter_map(|(pod, key)| seen.insert(key).then_some(pod))
@@ -119,6 +124,21 @@ impl Classes {
             }
         }
         split
+    }
+
+    /// Of a family whose flows go from greater addresses to lesser ones: the hosts of each class
+    /// with the least and with the greatest of them. Where any of a class dials any of another, the
+    /// greatest of the first dials the least of the second.
+    fn outermost<'f>(&self, family: &'f Family) -> impl Iterator<Item = &'f String> {
+        let mut found = Vec::new();
+        if let Servers::Below { hosts, speakers } = &family.servers {
+            for list in [&family.clients, hosts] {
+                for of_class in self.split(list).values() {
+                    found.extend(ends(of_class, speakers).into_iter().flatten());
+                }
+            }
+        }
+        found.into_iter()
     }
 
     /// The hosts of the class of one.
@@ -165,11 +185,27 @@ impl Kept {
     }
 }
 
+/// Of hosts those with the least and the greatest address.
+pub fn ends<'h>(hosts: &[&'h String], speakers: &Speakers) -> [Option<&'h String>; 2] {
+    let text = |host: &&&String| speakers.text(host);
+    let (least, greatest) = (
+        hosts.iter().min_by(|a, b| text(a).cmp(text(b))),
+        hosts.iter().max_by(|a, b| text(a).cmp(text(b))),
+    );
+    [least.copied(), greatest.copied()]
+}
+
 /// The hosts that a family's flows go to.
 fn servers(family: &Family) -> &[String] {
     match &family.servers {
-        Servers::Hosts(hosts) | Servers::Others(hosts) => hosts,
-        _ => &[],
+        Servers::Hosts(hosts)
+        | Servers::Others(hosts)
+        | Servers::Below { hosts, .. }
+        | Servers::Peers { hosts, .. } => hosts,
+        Servers::EachOther { .. }
+        | Servers::Itself(_)
+        | Servers::Address { .. }
+        | Servers::From { .. } => &[],
     }
 }
 

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::bgp::{self, Speakers};
 use super::components::{Components, Nodes};
 use super::{
-    AGENT_TO_ETCD, API, API_TO_ETCD, BGP, BGP_PEER, ETCD_PEERS, ETCD_SELF, KUBELET, Need, Rule,
-    TYPHA, WEBHOOK,
+    AGENT_TO_ETCD, API, API_TO_ETCD, ETCD_PEERS, ETCD_SELF, KUBELET, Need, Rule, TYPHA, WEBHOOK,
 };
 use crate::calico::{DatastoreKind, Host, Kind, ServerPort, Snapshot};
 use crate::reach::connection::{Connection, Party};
@@ -36,8 +37,29 @@ pub enum Servers {
     Hosts(Vec<String>),
     /// Each of these hosts but itself.
     Others(Vec<String>),
+    /// Those of these hosts, in order of name, whose address of BGP is less than its own as text.
+    Below {
+        /// The hosts.
+        hosts: Vec<String>,
+        /// The addresses of clients and servers.
+        speakers: Arc<Speakers>,
+    },
+    /// Each of these hosts, none of which is a client. Either end may open the connection.
+    Peers {
+        /// The hosts.
+        hosts: Vec<String>,
+        /// The port that they dial at clients.
+        back: ServerPort,
+        /// The addresses of clients and servers.
+        speakers: Arc<Speakers>,
+    },
     /// Every other client. Either end may open the connection.
-    EachOther,
+    EachOther {
+        /// The port of the client that is the server then.
+        back: ServerPort,
+        /// Their addresses.
+        speakers: Arc<Speakers>,
+    },
     /// Itself, at an address of loopback.
     Itself(IpAddr),
     /// Whoever has an address.
@@ -46,8 +68,15 @@ pub enum Servers {
         name: String,
         /// The address.
         address: IpAddr,
-        /// Whether the connection may as well come from there.
-        either_way: bool,
+    },
+    /// Whoever has an address, and that is who opens the connection.
+    From {
+        /// What it is called in ids.
+        name: String,
+        /// The address.
+        address: IpAddr,
+        /// The addresses that it dials.
+        speakers: Arc<Speakers>,
     },
 }
 
@@ -63,24 +92,64 @@ pub enum Evidence {
 }
 
 impl Family {
+    /// The hosts that open its connections.
+    pub fn diallers(&self) -> impl Iterator<Item = &String> {
+        let (clients, more): (&[String], &[String]) = match &self.servers {
+            Servers::From { .. } => (&[], &[]),
+            Servers::Peers { hosts, .. } => (&self.clients, hosts),
+            _ => (&self.clients, &[]),
+        };
+        clients.iter().chain(more)
+    }
+
+    /// The address outside that opens its connections.
+    #[must_use]
+    pub fn dialler_outside(&self) -> Option<IpAddr> {
+        match self.servers {
+            Servers::From { address, .. } => Some(address),
+            _ => None,
+        }
+    }
+
     /// One of the family's flows. `server` is a host, or the name of the address.
     #[must_use]
     pub fn need(&self, client: &str, server: &str) -> Need {
-        let (mut from, mut to, mut either_way) = (Party::node(client), Party::node(server), false);
+        let (mut from, mut to, mut back) = (Party::node(client), Party::node(server), None);
+        let mut opens = Some(client);
+        let of_bgp = |host: &str, speakers: &Speakers| {
+            let party = Party::node(host);
+            match speakers.address(host) {
+                Some(ip) => party.at(ip),
+                None => party,
+            }
+        };
         match &self.servers {
             Servers::Hosts(_) | Servers::Others(_) => {}
-            Servers::EachOther => either_way = true,
+            Servers::Below { speakers, .. } => {
+                (from, to) = (of_bgp(client, speakers), of_bgp(server, speakers));
+            }
+            Servers::Peers {
+                back: port,
+                speakers,
+                ..
+            }
+            | Servers::EachOther {
+                back: port,
+                speakers,
+            } => {
+                (from, to) = (of_bgp(client, speakers), of_bgp(server, speakers));
+                back = Some(*port);
+            }
             Servers::Itself(loopback) => {
                 from = from.at(*loopback);
                 to = to.at(*loopback);
             }
-            Servers::Address {
-                address,
-                either_way: both,
-                ..
+            Servers::Address { address, .. } => to = Party::Address(*address),
+            Servers::From {
+                address, speakers, ..
             } => {
-                to = Party::Address(*address);
-                either_way = *both;
+                (from, to) = (Party::Address(*address), of_bgp(client, speakers));
+                opens = None;
             }
         }
         let known = match &self.evidence {
@@ -93,8 +162,8 @@ impl Family {
             rule: self.rule,
             evidence: known.cloned().unwrap_or_default(),
             connection: Connection::to_port(from, to, self.port),
-            either_way,
-            client: Some(client.to_owned()),
+            back,
+            client: opens.map(str::to_owned),
         }
     }
 
@@ -105,9 +174,17 @@ impl Family {
             let servers: Vec<&String> = match &self.servers {
                 Servers::Hosts(hosts) => hosts.iter().collect(),
                 Servers::Others(hosts) => hosts.iter().filter(|host| *host != client).collect(),
-                Servers::EachOther => self.clients.iter().skip(at.saturating_add(1)).collect(),
+                Servers::Peers { hosts, .. } => hosts.iter().collect(),
+                Servers::Below { hosts, speakers } => {
+                    let own = speakers.text(client);
+                    let below = hosts.iter().filter(|host| speakers.text(host) < own);
+                    below.collect()
+                }
+                Servers::EachOther { .. } => {
+                    self.clients.iter().skip(at.saturating_add(1)).collect()
+                }
                 Servers::Itself(_) => vec![client],
-                Servers::Address { name, .. } => vec![name],
+                Servers::Address { name, .. } | Servers::From { name, .. } => vec![name],
             };
             let needs = servers.into_iter().map(move |to| self.need(client, to));
             needs.collect::<Vec<_>>()
@@ -122,18 +199,23 @@ const ETCD_MEMBERS: usize = 32;
 #[must_use]
 pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     let components = Components::find(snapshot);
-    let nodes: Vec<String> = Host::all(snapshot).into_keys().collect();
+    let hosts = Host::all(snapshot);
+    let nodes: Vec<String> = hosts.keys().cloned().collect();
     let mut found = Vec::new();
     typha(&components, &nodes, &mut found);
     api_servers(&components, &nodes, &mut found);
     etcd(snapshot, &components, &nodes, &mut found);
-    bgp(snapshot, &components, &nodes, &mut found);
+    bgp::add(snapshot, &hosts, components.bgp.as_ref(), &mut found);
     webhooks(snapshot, &components, &mut found);
     let nobody = |hosts: &Vec<String>| hosts.is_empty();
     found.retain(|family| {
         let none = match &family.servers {
-            Servers::Hosts(hosts) | Servers::Others(hosts) => nobody(hosts),
-            _ => false,
+            Servers::Hosts(hosts)
+            | Servers::Others(hosts)
+            | Servers::Below { hosts, .. }
+            | Servers::Peers { hosts, .. } => nobody(hosts),
+            Servers::EachOther { .. } => family.clients.len() < 2,
+            Servers::Itself(_) | Servers::Address { .. } | Servers::From { .. } => false,
         };
         !none && !nobody(&family.clients)
     });
@@ -189,7 +271,6 @@ fn api_servers(components: &Components, nodes: &[String], found: &mut Vec<Family
             Servers::Address {
                 name: address.to_string(),
                 address,
-                either_way: false,
             }
         };
         found.push(Family {
@@ -254,40 +335,6 @@ fn keeps_its_data_in_etcd(snapshot: &Snapshot) -> bool {
     }
 }
 
-fn bgp(snapshot: &Snapshot, components: &Components, nodes: &[String], found: &mut Vec<Family>) {
-    let port = snapshot
-        .global(Kind::BgpConfiguration, "default")
-        .and_then(|c| c.spec("listenPort")?.as_u64())
-        .and_then(|port| u16::try_from(port).ok())
-        .unwrap_or(179);
-    if let Some(evidence) = components.bgp.as_ref().filter(|_| nodes.len() > 1) {
-        found.push(Family {
-            rule: BGP,
-            evidence: Evidence::All(evidence.clone()),
-            port: ServerPort::tcp(port),
-            clients: nodes.to_vec(),
-            servers: Servers::EachOther,
-        });
-    }
-    for peer in snapshot.of(Kind::BgpPeer) {
-        let address = peer.spec_str("peerIP").and_then(|ip| ip.parse().ok());
-        let Some(address) = address else { continue };
-        let node = peer.spec_str("node");
-        let clients = nodes.iter().filter(|name| node.is_none_or(|n| n == *name));
-        found.push(Family {
-            rule: BGP_PEER,
-            evidence: Evidence::All(format!("{} names it", peer.id())),
-            port: ServerPort::tcp(port),
-            clients: clients.cloned().collect(),
-            servers: Servers::Address {
-                name: IpAddr::to_string(&address),
-                address,
-                either_way: true,
-            },
-        });
-    }
-}
-
 fn webhooks(snapshot: &Snapshot, components: &Components, found: &mut Vec<Family>) {
     let kinds = [
         Kind::ValidatingWebhookConfiguration,
@@ -318,7 +365,6 @@ fn webhooks(snapshot: &Snapshot, components: &Components, found: &mut Vec<Family
                     servers: Servers::Address {
                         name: format!("{backend}:{port}"),
                         address,
-                        either_way: false,
                     },
                 });
             }

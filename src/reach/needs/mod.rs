@@ -4,10 +4,13 @@
 //! and every flow carries it.
 
 use super::connection::{Connection, Party};
+use crate::calico::ServerPort;
 
+mod bgp;
 mod components;
 mod family;
 
+pub use bgp::Speakers;
 pub use components::{ApiServer, Components};
 pub use family::{Evidence, Family, Servers, families};
 
@@ -64,11 +67,27 @@ pub const BGP: Rule = rule(
     Some("bgp"),
     "routes to the other node's pods are lost",
 );
-/// Routers outside exchange routes with nodes.
+/// Nodes exchange routes over IPv6.
+pub const BGP_V6: Rule = rule("bgp-mesh-ipv6", BGP.server, BGP.without);
+/// Nodes exchange routes with nodes that a `BGPPeer` names, such as route reflectors.
+pub const BGP_NODES: Rule = rule(
+    "bgp-nodes",
+    Some("bgp"),
+    "routes that the nodes learn from each other are lost",
+);
+/// As [`BGP_NODES`], over IPv6.
+pub const BGP_NODES_V6: Rule = rule("bgp-nodes-ipv6", BGP_NODES.server, BGP_NODES.without);
+/// Nodes exchange routes with routers outside, and dial them.
 pub const BGP_PEER: Rule = rule(
     "bgp-peer",
+    None,
+    "routes to and from the router are lost, unless it dials the node",
+);
+/// Routers outside dial nodes: whether they do is not known here.
+pub const BGP_FROM_PEER: Rule = rule(
+    "bgp-from-peer",
     Some("bgp"),
-    "routes to and from the router are lost",
+    "routes to and from the router are lost, unless it waits for the node to dial",
 );
 /// The API server talks to kubelets.
 pub const KUBELET: Rule = rule(
@@ -96,7 +115,7 @@ pub const OPERATOR_API: Rule = rule(
 );
 
 /// Every rule of the catalogue.
-pub const RULES: [Rule; 12] = [
+pub const RULES: [Rule; 16] = [
     TYPHA,
     API,
     API_TO_ETCD,
@@ -104,7 +123,11 @@ pub const RULES: [Rule; 12] = [
     AGENT_TO_ETCD,
     ETCD_PEERS,
     BGP,
+    BGP_V6,
+    BGP_NODES,
+    BGP_NODES_V6,
     BGP_PEER,
+    BGP_FROM_PEER,
     KUBELET,
     WEBHOOK,
     SSH,
@@ -122,8 +145,9 @@ pub struct Need {
     pub evidence: String,
     /// The connection.
     pub connection: Connection,
-    /// Whether the same connection the other way round would do: either end of BGP may open it.
-    pub either_way: bool,
+    /// Where either end may open the connection: the port that the server dials at the client. One of
+    /// the two is enough.
+    pub back: Option<ServerPort>,
     /// The node that is the client, for the command that would let it in.
     pub client: Option<String>,
 }
