@@ -285,6 +285,72 @@ fn agents_need_etcd_where_calicos_data_are_in_it() {
     assert_eq!(ids(DatastoreKind::NativeV3, "k8s,bgp"), [""; 0]);
 }
 
+/// Flows of one rule, whatever the port: `/5474:a:b`.
+fn ids_with_ports(objects: &[Value], rule: &str) -> Vec<String> {
+    let needs = needs(DatastoreKind::NativeV3, objects);
+    let ids = needs.iter().filter_map(|need| need.id.strip_prefix(rule));
+    ids.map(str::to_owned).collect()
+}
+
+#[test]
+fn typha_is_needed_at_the_port_that_its_pods_or_its_service_tell() {
+    let of = |more: Vec<Value>| ids_with_ports(&with(nodes(&["a"]), more), "agent-to-typha");
+    let by_port = {
+        let mut pod = typha("t", "a");
+        pod["spec"]["containers"][0]["ports"] = json!([{"name": "metrics", "containerPort": 9093},
+            {"name": "calico-typha", "containerPort": 5474}]);
+        pod
+    };
+    assert_eq!(of(vec![by_port.clone()]), ["/5474:a:a"]);
+    let by_variable = {
+        let mut pod = by_port;
+        pod["spec"]["containers"][0]["env"] =
+            json!([{"name": "TYPHA_SERVERPORT", "value": "5475"}]);
+        pod
+    };
+    assert_eq!(of(vec![by_variable]), ["/5475:a:a"]);
+    let slice = json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "typha-1", "namespace": "calico-system",
+            "labels": {"kubernetes.io/service-name": "calico-typha"}},
+        "endpoints": [{"addresses": ["192.0.2.1"], "nodeName": "a"}],
+        "ports": [{"name": "metrics", "port": 9093}, {"name": "calico-typha", "port": 5476}]});
+    assert_eq!(of(vec![slice]), ["/5476:a:a"]);
+    assert_eq!(of(vec![typha("t", "a")]), [":a:a"]);
+}
+
+#[test]
+fn kubelets_are_needed_at_the_port_that_their_node_tells() {
+    let mut told = node("b", json!({}));
+    told["status"] = json!({"daemonEndpoints": {"kubeletEndpoint": {"Port": 10350}}});
+    let objects = with(nodes(&["a"]), [told, api_server("api", "a", json!([]))]);
+    let mut ids = ids_with_ports(&objects, "apiserver-to-kubelet");
+    ids.sort();
+    assert_eq!(ids, ["/10350:a:b", ":a:a"]);
+}
+
+#[test]
+fn a_protected_server_is_needed_at_the_ports_that_its_policy_names() {
+    let endpoint = json!({"apiVersion": "projectcalico.org/v3", "kind": "HostEndpoint",
+        "metadata": {"name": "a-all", "labels": {"protected-typha-server": "true"}},
+        "spec": {"node": "a", "interfaceName": "*"}});
+    let policy = |name: &str, ports: Value| {
+        let rule = |protocol| json!({"action": "Allow", "protocol": protocol, "destination": {"ports": ports}});
+        calico(
+            "GlobalNetworkPolicy",
+            name,
+            json!({"ingress": [rule("TCP"), rule("UDP"), {"action": "Deny"}]}),
+        )
+    };
+    let of = |policy: Value| {
+        let objects = with(nodes(&["a", "b"]), [endpoint.clone(), policy]);
+        ids_with_ports(&objects, "agent-to-typha")
+    };
+    let own = policy("guard.protected-typha-server", json!([5474]));
+    assert_eq!(of(own), ["/5474:a:a", "/5474:b:a"]);
+    let other = policy("protected-etcd-server", json!([5474]));
+    assert_eq!(of(other), [":a:a", ":b:a"]);
+}
+
 /// Nodes with an address that BGP uses: `speaker("a", "192.0.2.1")`.
 fn speaker(name: &str, ip: &str) -> Value {
     let mut node = node(name, json!({"rack": name}));

@@ -80,8 +80,8 @@ impl FlowProof {
     /// The ids of all flows that it speaks for.
     pub fn ids(&self) -> impl Iterator<Item = String> + '_ {
         let one = self.alike.is_none().then(|| self.need.id.clone());
-        let rule = self.need.rule.name;
-        let all = self.alike.iter().flat_map(move |alike| alike.ids(rule));
+        let kind = self.need.kind();
+        let all = self.alike.iter().flat_map(move |alike| alike.ids(kind));
         one.into_iter().chain(all)
     }
 
@@ -91,7 +91,7 @@ impl FlowProof {
         match &self.alike {
             None => self.need.id == id,
             Some(alike) => {
-                let rest = id.strip_prefix(self.need.rule.name);
+                let rest = id.strip_prefix(self.need.kind());
                 rest.and_then(|rest| rest.strip_prefix(':'))
                     .is_some_and(|ends| alike.has(ends))
             }
@@ -164,8 +164,8 @@ impl Alike {
         self.speakers.as_ref().map_or("", |known| known.text(host))
     }
 
-    fn ids(&self, rule: &'static str) -> Box<dyn Iterator<Item = String> + '_> {
-        let id = move |from: &String, to: &String| format!("{rule}:{from}:{to}");
+    fn ids<'i>(&'i self, kind: &'i str) -> Box<dyn Iterator<Item = String> + 'i> {
+        let id = move |from: &String, to: &String| format!("{kind}:{from}:{to}");
         let all = self.clients.iter();
         let all = all.flat_map(|from| self.servers.iter().map(move |to| (from, to)));
         match self.pairs {
@@ -184,7 +184,7 @@ impl Alike {
                     .map(move |(from, to)| id(from, to)),
             ),
             Pairs::Itself => Box::new(self.clients.iter().map(move |host| id(host, host))),
-            Pairs::Ways => Box::new(self.servers.iter().map(move |to| format!("{rule}:{to}"))),
+            Pairs::Ways => Box::new(self.servers.iter().map(move |to| format!("{kind}:{to}"))),
         }
     }
 
@@ -335,7 +335,7 @@ type Server<'f> = (usize, Option<&'f str>, Pairs);
 fn flows_of<'f>(
     family: &'f Family,
     classes: &Classes,
-    seen: &mut BTreeSet<(&'static str, usize, Server<'f>)>,
+    seen: &mut BTreeSet<(&'static str, u16, usize, Server<'f>)>,
     flows: &mut Vec<(Need, Option<Alike>)>,
 ) {
     let clients = classes.split(&family.clients);
@@ -359,7 +359,8 @@ fn flows_of<'f>(
             (Pairs::Others | Pairs::Once, None) => to.get(1).map(|b| (a.as_str(), b.as_str())),
             _ => Some((a.as_str(), b.as_str())),
         };
-        let Some((client, name)) = both.filter(|_| seen.insert((family.rule.name, class, server)))
+        let Some((client, name)) =
+            both.filter(|_| seen.insert((family.rule.name, family.port.port, class, server)))
         else {
             return;
         };

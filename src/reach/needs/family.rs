@@ -1,7 +1,7 @@
 //! Needed flows by the family: those of one rule between many hosts are told by their ends, not one
 //! by one. A mesh of five thousand nodes has twelve million flows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::bgp::{self, Speakers};
 use super::components::{Components, Nodes};
+use super::ports;
 use super::{
     AGENT_TO_ETCD, API, API_TO_ETCD, ETCD_PEERS, ETCD_SELF, KUBELET, Need, Rule, TYPHA, WEBHOOK,
 };
@@ -111,6 +112,15 @@ impl Family {
         }
     }
 
+    fn kind(&self) -> String {
+        let Rule { name, port, .. } = self.rule;
+        let own = self.port.port;
+        match port.filter(|usual| *usual != own) {
+            Some(_) => format!("{name}/{own}"),
+            None => name.to_owned(),
+        }
+    }
+
     /// One of the family's flows. `server` is a host, or the name of the address.
     #[must_use]
     pub fn need(&self, client: &str, server: &str) -> Need {
@@ -158,7 +168,7 @@ impl Family {
             Evidence::OfClient(by_host) => by_host.get(client),
         };
         Need {
-            id: format!("{}:{client}:{server}", self.rule.name),
+            id: format!("{}:{client}:{server}", self.kind()),
             rule: self.rule,
             evidence: known.cloned().unwrap_or_default(),
             connection: Connection::to_port(from, to, self.port),
@@ -202,8 +212,8 @@ pub fn families(snapshot: &Snapshot) -> Vec<Family> {
     let hosts = Host::all(snapshot);
     let nodes: Vec<String> = hosts.keys().cloned().collect();
     let mut found = Vec::new();
-    typha(&components, &nodes, &mut found);
-    api_servers(&components, &nodes, &mut found);
+    typha(snapshot, &components, &nodes, &mut found);
+    api_servers(snapshot, &components, &nodes, &mut found);
     etcd(snapshot, &components, &nodes, &mut found);
     bgp::add(snapshot, &hosts, components.bgp.as_ref(), &mut found);
     webhooks(snapshot, &components, &mut found);
@@ -226,17 +236,40 @@ fn names(nodes: &Nodes) -> Vec<String> {
     nodes.keys().cloned().collect()
 }
 
-fn typha(components: &Components, nodes: &[String], found: &mut Vec<Family>) {
-    found.push(Family {
-        rule: TYPHA,
-        evidence: Evidence::OfServer(components.typha.clone()),
-        port: ServerPort::tcp(5473),
-        clients: nodes.to_vec(),
-        servers: Servers::Hosts(names(&components.typha)),
-    });
+fn typha(snapshot: &Snapshot, components: &Components, nodes: &[String], found: &mut Vec<Family>) {
+    let servers = names(&components.typha);
+    for (port, hosts) in ports_of(snapshot, components, TYPHA, &servers) {
+        found.push(Family {
+            rule: TYPHA,
+            evidence: Evidence::OfServer(components.typha.clone()),
+            port: ServerPort::tcp(port),
+            clients: nodes.to_vec(),
+            servers: Servers::Hosts(hosts),
+        });
+    }
 }
 
-fn api_servers(components: &Components, nodes: &[String], found: &mut Vec<Family>) {
+fn ports_of(
+    snapshot: &Snapshot,
+    components: &Components,
+    rule: Rule,
+    hosts: &[String],
+) -> BTreeMap<u16, Vec<String>> {
+    let server = rule.server.unwrap_or_default();
+    let told = match server {
+        "typha" => ports::typha(snapshot),
+        _ => ports::kubelet(snapshot),
+    };
+    let named = ports::of_policy(snapshot, server);
+    ports::by_port(rule, hosts, &told, components.protected.get(server), &named)
+}
+
+fn api_servers(
+    snapshot: &Snapshot,
+    components: &Components,
+    nodes: &[String],
+    found: &mut Vec<Family>,
+) {
     let servers = &components.api_servers;
     let with = |wanted: &dyn Fn(&super::ApiServer) -> bool| -> Nodes {
         let all = servers.iter().filter(|(_, api)| wanted(api));
@@ -255,13 +288,15 @@ fn api_servers(components: &Components, nodes: &[String], found: &mut Vec<Family
         });
     }
     let all = with(&|_| true);
-    found.push(Family {
-        rule: KUBELET,
-        port: ServerPort::tcp(10250),
-        clients: names(&all),
-        servers: Servers::Hosts(nodes.to_vec()),
-        evidence: Evidence::OfClient(all),
-    });
+    for (port, hosts) in ports_of(snapshot, components, KUBELET, nodes) {
+        found.push(Family {
+            rule: KUBELET,
+            port: ServerPort::tcp(port),
+            clients: names(&all),
+            servers: Servers::Hosts(hosts),
+            evidence: Evidence::OfClient(all.clone()),
+        });
+    }
     let etcd: BTreeSet<(IpAddr, u16)> = servers.values().flat_map(|a| a.etcd.clone()).collect();
     for (address, port) in etcd {
         let clients = with(&|api| api.etcd.contains(&(address, port)));

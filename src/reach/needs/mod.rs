@@ -9,6 +9,7 @@ use crate::calico::ServerPort;
 mod bgp;
 mod components;
 mod family;
+mod ports;
 
 pub use bgp::Speakers;
 pub use components::{ApiServer, Components};
@@ -23,6 +24,18 @@ pub struct Rule {
     pub without: &'static str,
     /// The known server that the flow goes to, for `grant`.
     pub server: Option<&'static str>,
+    /// The usual port of servers that may as well serve on others. Those are part of a flow's id:
+    /// `agent-to-typha/5474:worker-1:cp-2`.
+    pub port: Option<u16>,
+}
+
+impl Rule {
+    const fn at(self, port: u16) -> Self {
+        Self {
+            port: Some(port),
+            ..self
+        }
+    }
 }
 
 const fn rule(name: &'static str, server: Option<&'static str>, without: &'static str) -> Rule {
@@ -30,6 +43,7 @@ const fn rule(name: &'static str, server: Option<&'static str>, without: &'stati
         name,
         without,
         server,
+        port: None,
     }
 }
 
@@ -38,7 +52,8 @@ pub const TYPHA: Rule = rule(
     "agent-to-typha",
     Some("typha"),
     "the node gets no policy and no routes any more",
-);
+)
+.at(5473);
 /// Agents of a node read their configuration from the API server.
 pub const API: Rule = rule(
     "agent-to-apiserver",
@@ -94,7 +109,8 @@ pub const KUBELET: Rule = rule(
     "apiserver-to-kubelet",
     Some("kubelet"),
     "logs, exec and metrics of the node's pods are lost",
-);
+)
+.at(10250);
 /// The API server asks webhooks before it stores objects.
 pub const WEBHOOK: Rule = rule(
     "apiserver-to-webhook",
@@ -153,6 +169,12 @@ pub struct Need {
 }
 
 impl Need {
+    /// The part of the id before the ends: the rule, and the port where it is not the usual one.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.id.split(':').next().unwrap_or_default()
+    }
+
     /// The connection for people: `node worker-1 to node cp-2, tcp/5473`.
     #[must_use]
     pub fn connection_text(&self) -> String {
