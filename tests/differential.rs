@@ -27,7 +27,7 @@ mod naive;
 use calicoctl_protect::reach::World;
 
 /// What must occur in a run of many clusters: if one does not, the clusters have become tame.
-const REASONS: [&str; 38] = [
+const REASONS: [&str; 39] = [
     "EndOfTier",
     "EndpointToHost Accept",
     "EndpointToHost Drop",
@@ -38,6 +38,7 @@ const REASONS: [&str; 38] = [
     "Failsafe Field",
     "ForwardPolicy false",
     "ForwardPolicy true",
+    "HalfTracked",
     "Ipv6NotPoliced",
     "IpvsNodePort false",
     "IpvsNodePort true",

@@ -71,7 +71,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     /// The host endpoint whose pre-DNAT policy counts: the interface's own if it has such policy,
     /// else that of the endpoint for all interfaces, even on workloads' interfaces. In eBPF mode
     /// an interface's own endpoint replaces the other wholly.
-    fn pre_dnat_governor(&mut self, at: At<'_, '_>) -> Option<usize> {
+    pub fn pre_dnat_governor(&mut self, at: At<'_, '_>) -> Option<usize> {
         let gate = at.gate;
         let replaced = gate.specific.is_some() && at.node.is_bpf(self.oracle);
         let has = |at: &usize| {
@@ -257,7 +257,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
 
     /// In kube-proxy's IPVS mode Felix takes packets to the node-port range for forwarded ones and
     /// leaves them to the rest of INPUT. eBPF mode has no such rule.
-    fn skips_as_node_port(&mut self, node: &Node, packet: &Packet) -> bool {
+    pub fn skips_as_node_port(&mut self, node: &Node, packet: &Packet) -> bool {
         if !matches!(packet.transport(), Some(Transport::Tcp | Transport::Udp)) {
             return false;
         }

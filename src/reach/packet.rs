@@ -90,7 +90,13 @@ impl Packet {
     /// TCP, SCTP and ICMP are known by what they say.
     pub fn may_begin_connection(&self) -> bool {
         let stateful = [Protocol::ICMP, Protocol::ICMPV6].contains(&self.protocol);
-        !stateful && !matches!(self.transport(), Some(Transport::Tcp | Transport::Sctp))
+        !stateful && !self.begins_with_handshake()
+    }
+
+    /// Whether a connection comes about only with packets behind the request and the reply, which
+    /// tracking holds against both.
+    pub fn begins_with_handshake(&self) -> bool {
+        matches!(self.transport(), Some(Transport::Tcp | Transport::Sctp))
     }
 
     pub fn is_ipv6(&self) -> bool {

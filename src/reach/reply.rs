@@ -6,9 +6,13 @@
 //! protocol cannot tell it from a request, the first packet of a connection of its own. The rest of
 //! policy decides about the latter, and about the former only where Felix is told not to drop it.
 //!
+//! A reply that is not tracked though its request was leaves tracking waiting for it: where a
+//! connection begins with a handshake, what the client sends next is invalid.
+//!
 //! Source: semantics, section 4.2; projectcalico/calico `felix/rules/static.go`
 //! (`StaticRawPreroutingChain`, `StaticRawOutputChain`) and `felix/rules/endpoints.go`
-//! (`endpointIptablesChain`, `appendConntrackRules`); Linux `net/netfilter/nf_conntrack_proto_*.c`.
+//! (`endpointIptablesChain`, `appendConntrackRules`); Linux `net/netfilter/nf_conntrack_proto_*.c`;
+//! the last measured on a kernel.
 
 use crate::calico::policy::PolicyType;
 
@@ -133,6 +137,13 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
                 } else if !flow.untracked && self.skips_policy(passage, node, &reply) {
                     flow.steps.truncate(before);
                     left.push(flow);
+                } else if flow.untracked
+                    && !passage.untracked
+                    && !passage.translated
+                    && self.rest_is_invalid(at, passage)
+                {
+                    flow.steps.truncate(before);
+                    self.drop(at, flow, Reason::HalfTracked);
                 } else if flow.untracked && !passage.translated
                     || !flow.untracked && self.may_begin_connection(node, &reply)
                 {
@@ -161,26 +172,49 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     fn skips_policy(&mut self, passage: &Passage<S>, node: &Node, reply: &Packet) -> bool {
         matches!(passage.passing, Passing::Delivered(_))
             && !reply.may_begin_connection()
-            && self
-                .oracle
-                .is(&node.name, node.settings.nftables, || Missing::Setting {
-                    node: node.name.clone(),
-                    name: "nftablesMode",
-                })
+            && self.is_nftables(node)
+    }
+
+    fn is_nftables(&mut self, node: &Node) -> bool {
+        self.oracle
+            .is(&node.name, node.settings.nftables, || Missing::Setting {
+                node: node.name.clone(),
+                name: "nftablesMode",
+            })
+    }
+
+    /// Whether what a client sends behind a handshake of which tracking saw only the request is
+    /// dropped as invalid. Every list of rules but untracked policy does so; a packet may meet none.
+    fn rest_is_invalid(&mut self, at: At<'w, '_>, passage: &Passage<S>) -> bool {
+        let request = &passage.request;
+        if !request.begins_with_handshake() {
+            return false;
+        }
+        let node = at.node;
+        let meets_none = match passage.passing {
+            // Past the endpoint's list as in `skips_policy`.
+            Passing::Sent(_) => self.is_nftables(node),
+            Passing::Delivered(_) => {
+                self.skips_as_node_port(node, request) && self.pre_dnat_governor(at).is_none()
+            }
+            Passing::Forwarded(..) => false,
+        };
+        !meets_none && !self.passes_invalid(node)
     }
 
     /// Whether policy is asked about a packet of no connection. What is invalid to tracking is
     /// dropped before.
     fn may_begin_connection(&mut self, node: &Node, packet: &Packet) -> bool {
-        packet.may_begin_connection()
-            || self
-                .oracle
-                .is(&node.name, node.settings.invalid_passes, || {
-                    Missing::Setting {
-                        node: node.name.clone(),
-                        name: "disableConntrackInvalidCheck",
-                    }
-                })
+        packet.may_begin_connection() || self.passes_invalid(node)
+    }
+
+    /// Whether policy, not tracking, decides about what is invalid to tracking.
+    fn passes_invalid(&mut self, node: &Node) -> bool {
+        let known = node.settings.invalid_passes;
+        self.oracle.is(&node.name, known, || Missing::Setting {
+            node: node.name.clone(),
+            name: "disableConntrackInvalidCheck",
+        })
     }
 
     /// Takes a reply through all that stands behind untracked policy.

@@ -223,6 +223,9 @@ pub enum Reason {
     /// The reply to an untracked packet has no connection to belong to, and untracked policy does
     /// not let it through.
     UntrackedReply,
+    /// Untracked policy takes the reply out of connection tracking but not the request, so that
+    /// what the client sends next is invalid to tracking.
+    HalfTracked,
     /// An input is missing.
     Missing(Missing),
 }
@@ -316,6 +319,9 @@ impl fmt::Display for Reason {
             }
             Self::UntrackedReply => f.write_str(
                 "untracked policy lets the request through but not the reply, which has no tracked connection",
+            ),
+            Self::HalfTracked => f.write_str(
+                "untracked policy takes the reply out of connection tracking but not the request, so what the client sends next is dropped as invalid",
             ),
             Self::Missing(missing) => missing.fmt(f),
         }

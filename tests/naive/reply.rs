@@ -80,6 +80,10 @@ impl<'a> Walk<'a> {
             self.steps.truncate(before);
             return self.note(node, by, false, Reason::UntrackedReply);
         }
+        if untracked && !pass.untracked && self.is_waited_for(pass) {
+            self.steps.truncate(before);
+            return self.note(node, by, false, Reason::HalfTracked);
+        }
         match &pass.kind {
             PassKind::Sent(out) => {
                 let done = untracked || self.pre_dnat(node, out, &reply)?;
@@ -91,6 +95,23 @@ impl<'a> Walk<'a> {
                 let done = untracked || self.pre_dnat(node, out, &reply)?;
                 self.forward(node, (out, *to), (into, *from), done, &reply)
             }
+        }
+    }
+
+    /// Whether tracking, which saw a request but not its reply, takes what follows for invalid and
+    /// some chain drops it for that. TCP and SCTP have more to say before anything is sent.
+    fn is_waited_for(&self, pass: &Pass<'a>) -> bool {
+        let (naive, node) = (self.naive, pass.node);
+        if ![6, 132].contains(&pass.packet.protocol) || naive.invalid_passes(node) {
+            return false;
+        }
+        match &pass.kind {
+            PassKind::Sent(_) => !naive.has_nftables(node),
+            PassKind::Taken(into) => {
+                !naive.takes_node_port_as_forwarded(node, &pass.packet)
+                    || naive.has_pre_dnat(node, into, &pass.packet)
+            }
+            PassKind::Through(..) => true,
         }
     }
 }

@@ -7,7 +7,7 @@ use calicoctl_protect::reach::{Chain, Decision, Effect, Missing, Purpose, Reason
 use super::Naive;
 use super::case::Node;
 use super::chains::{End, Guess};
-use super::objects::{Endpoint, Workload};
+use super::objects::{Endpoint, HostEndpoint, Workload};
 use super::reply::{Pass, PassKind};
 use super::route::{Way, interface, is_neighbour_discovery};
 use super::rules::Packet;
@@ -375,15 +375,7 @@ impl<'a> Walk<'a> {
         packet: &Packet,
     ) -> Result<bool, Stop> {
         let naive = self.naive;
-        let specific = naive.specific(node, arrived_on, packet);
-        let candidates = match naive.bpf(&node.name) {
-            true => [naive.governor(node, arrived_on, packet), None],
-            false => [specific, naive.objects.wildcard(node)],
-        };
-        let with_policy = candidates
-            .into_iter()
-            .flatten()
-            .find(|h| self.naive.has_policy(&h.endpoint, Purpose::PreDnat));
+        let with_policy = naive.pre_dnat_host(node, arrived_on, packet);
         let Some(host) = with_policy else {
             return Ok(false);
         };
@@ -514,6 +506,30 @@ impl<'a> Walk<'a> {
 }
 
 type Hop<'a> = (&'a Node, String, Packet);
+
+impl Naive {
+    /// The host endpoint whose pre-DNAT policy counts on an interface.
+    fn pre_dnat_host(
+        &self,
+        node: &Node,
+        arrived_on: &str,
+        packet: &Packet,
+    ) -> Option<&HostEndpoint> {
+        let specific = self.specific(node, arrived_on, packet);
+        let candidates = match self.bpf(&node.name) {
+            true => [self.governor(node, arrived_on, packet), None],
+            false => [specific, self.objects.wildcard(node)],
+        };
+        candidates
+            .into_iter()
+            .flatten()
+            .find(|h| self.has_policy(&h.endpoint, Purpose::PreDnat))
+    }
+
+    pub fn has_pre_dnat(&self, node: &Node, arrived_on: &str, packet: &Packet) -> bool {
+        self.pre_dnat_host(node, arrived_on, packet).is_some()
+    }
+}
 
 /// Whether policy accepted, not a failsafe: only then the rest of the endpoint's lists is skipped.
 fn by_policy(end: &End) -> bool {
