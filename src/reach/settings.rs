@@ -186,6 +186,10 @@ impl SettingsLayers {
                 let Some(found) = felix::variable(snapshot, workload, container, &wanted) else {
                     continue;
                 };
+                if !found.is_certain && UNTRIED.contains(&field) {
+                    // Few make them at all: one that may be made elsewhere is taken not to be.
+                    continue;
+                }
                 match found.value {
                     Some(text) if text.is_empty() => {}
                     Some(text) => {

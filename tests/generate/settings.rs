@@ -120,6 +120,7 @@ impl Cluster<'_> {
             "tcp:22,udp:68",
             "8443, tcp:192.0.2.0/24:22",
             "tcp:[2001:db8::/64]:443,udp:53",
+            "udp:68 ,[192.0.2.0/24]:443 , +22",
             "",
         ];
         self.rng.pick(&texts).to_string()
@@ -131,7 +132,8 @@ impl Cluster<'_> {
         let variable = *self
             .rng
             .pick(&["FAILSAFEINBOUNDHOSTPORTS", "FailsafeOutboundHostPorts"]);
-        let container = match self.rng.below(4) {
+        let container = match self.rng.below(5) {
+            4 => json!({"envFrom": [{"prefix": "FELIX_FAILSAFE", "secretRef": {"name": "felix"}}]}),
             3 => json!({"env": [{"name": format!("FELIX_{variable}"),
                 "valueFrom": {"secretKeyRef": {"name": "felix", "key": "ports"}}}]}),
             0 => json!({"env": [{"name": format!("FELIX_{variable}"), "value": text}]}),

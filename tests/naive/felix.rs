@@ -258,6 +258,11 @@ impl Felix {
                 .find(|c| text(c, "/name") == "calico-node");
             let Some(container) = felix else { continue };
             for source in list(container, "/envFrom") {
+                let prefix = text(source, "/prefix").to_lowercase();
+                if source.get("secretRef").is_some() && wanted.to_lowercase().starts_with(&prefix) {
+                    // It may hold the variable or not; nobody can see.
+                    found = Some((wanted.clone(), None, None, workload.clone()));
+                }
                 let name = text(source, "/configMapRef/name");
                 for (key, value) in self.config_map(space, name) {
                     let full = format!("{}{key}", text(source, "/prefix"));
@@ -325,13 +330,26 @@ fn entries_of(text: &str) -> Option<Vec<Failsafe>> {
     if text.eq_ignore_ascii_case("none") {
         return Some(Vec::new());
     }
-    let items = text.split(',').map(str::trim).filter(|i| !i.is_empty());
+    let items = text.split(',').map(|i| i.trim_matches(' '));
+    let items = items.filter(|i| !i.is_empty());
     let read = |item: &str| {
-        let (head, port) = item.rsplit_once(':').unwrap_or(("tcp", item));
-        let (protocol, net) = match head.split_once(':') {
-            Some((protocol, net)) => (protocol, Some(net.trim_matches(['[', ']']))),
-            None => (head, None),
+        let (mut item, mut net) = (item.to_owned(), String::new());
+        if item.contains('[') && item.contains(']') {
+            let (start, end) = (item.find('[')?, item.find("]:")?);
+            net = item.get(start + 1..end)?.to_owned();
+            item = format!("{}{}", &item[..start], &item[end + 2..]);
+        }
+        let parts: Vec<&str> = item.split(':').collect();
+        let (protocol, port) = match parts.len() {
+            1 => ("tcp", parts[0]),
+            2 => (parts[0], parts[1]),
+            3 => {
+                net = parts[1].to_owned();
+                (parts[0], parts[2])
+            }
+            _ => return None,
         };
+        let net = Some(net.as_str()).filter(|n| !n.is_empty());
         failsafe(protocol, port.parse().ok()?, net)
     };
     items.map(read).collect()

@@ -137,6 +137,8 @@ pub struct FailsafeLayers {
     pub unseen: Vec<String>,
     /// The lists that a layer overrides whose value cannot be read.
     hidden: Vec<(Direction, FailsafeSource)>,
+    /// The lists that a source of the whole environment may override, which cannot be read.
+    perhaps_hidden: Vec<Direction>,
     /// Layers that stop Felix. It validates every layer, also one that is overridden.
     pub fatal: Vec<LayerError>,
 }
@@ -154,6 +156,7 @@ impl FailsafeLayers {
             default: Lists::default(),
             unseen: Vec::new(),
             hidden: Vec::new(),
+            perhaps_hidden: Vec::new(),
             fatal: Vec::new(),
         };
         let configurations = Configurations::read(snapshot, version);
@@ -323,6 +326,10 @@ impl FailsafeLayers {
         let Some(found) = variable(snapshot, workload, container, &wanted) else {
             return;
         };
+        if !found.is_certain {
+            self.perhaps_hidden.push(direction);
+            return;
+        }
         let source = FailsafeSource::Environment {
             workload: workload.id().clone(),
             variable: found.name,
@@ -344,10 +351,10 @@ impl FailsafeLayers {
         }
     }
 
-    /// Whether a list is overridden by something whose value cannot be read.
+    /// Whether a list is overridden by something whose value cannot be read, or may be.
     #[must_use]
     pub fn is_hidden(&self, direction: Direction) -> bool {
-        self.hidden_source(direction).is_some()
+        self.hidden_source(direction).is_some() || self.perhaps_hidden.contains(&direction)
     }
 
     /// The layer that overrides a list with a value that cannot be read.

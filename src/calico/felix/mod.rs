@@ -11,6 +11,7 @@ mod variables;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use ipnet::IpNet;
@@ -149,6 +150,9 @@ impl Failsafe {
     /// Reads an item of the text form: `port`, `proto:port` or `proto:net:port`, IPv6 networks in
     /// square brackets.
     ///
+    /// Source: projectcalico/calico `felix/config/param_types.go` (`PortListParam`), unchanged since
+    /// networks came in.
+    ///
     /// # Errors
     ///
     /// Felix cannot read the item.
@@ -157,29 +161,34 @@ impl Failsafe {
             entry: item.to_owned(),
             problem,
         };
-        let (head, port) = match item.rsplit_once(':') {
-            Some((head, port)) => (Some(head), port),
-            None => (None, item),
-        };
-        let port = port
-            .parse::<u16>()
-            .map_err(|_| wrong("the port is a number of 0 to 65535"))?;
-        let (protocol, net) =
-            match head.map(|h| h.split_once(':').map_or((h, None), |(p, n)| (p, Some(n)))) {
-                None => ("tcp", None),
-                Some(parts) => parts,
-            };
-        let transport = transport(protocol).ok_or_else(|| wrong("Felix takes tcp and udp only"))?;
-        let net = match net {
-            None => None,
-            Some(net) => {
-                let bracketed = net.strip_prefix('[').and_then(|n| n.strip_suffix(']'));
-                if bracketed.is_none() && net.contains([':', '[', ']']) {
-                    return Err(wrong("an IPv6 network is written in square brackets"));
-                }
-                let net = network(bracketed.unwrap_or(net));
-                Some(net.ok_or_else(|| wrong("the middle part is no network"))?)
+        // Felix cuts the network out at its brackets, then counts the parts.
+        let (mut net, mut rest) = ("", Cow::Borrowed(item));
+        if item.contains('[') && item.contains(']') {
+            let cut = item.split_once('[').and_then(|(before, behind)| {
+                let (net, after) = behind.split_once("]:")?;
+                Some((net, format!("{before}{after}")))
+            });
+            let (inside, outside) = cut.ok_or_else(|| wrong("behind `]` comes `:`"))?;
+            (net, rest) = (inside, Cow::Owned(outside));
+        }
+        let parts: Vec<&str> = rest.split(':').collect();
+        let (protocol, port) = match parts.as_slice() {
+            [port] => ("tcp", *port),
+            [protocol, port] => (*protocol, *port),
+            [protocol, middle, port] => {
+                net = middle;
+                (*protocol, *port)
             }
+            _ => return Err(wrong("an IPv6 network is written in square brackets")),
+        };
+        let transport = transport(protocol).ok_or_else(|| wrong("Felix takes tcp and udp only"))?;
+        let port = port.parse::<i64>().ok();
+        let port = port
+            .and_then(|port| u16::try_from(port).ok())
+            .ok_or_else(|| wrong("the port is a number of 0 to 65535"))?;
+        let net = match net {
+            "" => None,
+            net => Some(network(net).ok_or_else(|| wrong("the middle part is no network"))?),
         };
         Ok(Self {
             port: ServerPort { transport, port },

@@ -80,8 +80,29 @@ fn the_text_form_is_read_as_felix_reads_it() {
             "tcp/22 for 2001:db8::/32"
         ]
     );
+    assert_eq!(
+        read("udp:68 ,tcp:22, +22 ,[2001:db8::/32]:22,tcp::22,tcp:[192.0.2.0/24]:22,-0")
+            .unwrap()
+            .unwrap(),
+        [
+            "udp/68",
+            "tcp/22",
+            "tcp/22",
+            "tcp/22 for 2001:db8::/32",
+            "tcp/22",
+            "tcp/22 for 192.0.2.0/24",
+            "tcp/0",
+        ]
+    );
     for bad in [
         "sctp:1",
+        ":22",
+        "tcp: 22",
+        "tcp:22;tcp:23",
+        "tcp:[192.0.2.0/24]22",
+        "tcp:]1[:22",
+        "tcp:[::/0]:192.0.2.0/24:1:2",
+        "tcp:-1",
         "tcp:70000",
         "tcp:",
         "udp:68\t",
@@ -259,4 +280,62 @@ fn sources_of_the_environment_that_are_not_here_are_reported_as_unseen() {
         unseen[1].contains("from ConfigMap/kube-system/gone:"),
         "{unseen:?}"
     );
+}
+
+#[test]
+fn a_source_of_the_environment_that_cannot_be_read_may_set_the_lists() {
+    let layers = |env: Value, from: Value, more: Vec<Value>| {
+        let mut objects = more;
+        objects.push(daemon_set(env, from));
+        FailsafeLayers::read(&snapshot("v3.32.1", objects))
+    };
+    let hidden = |env: Value, from: Value, more: Vec<Value>| {
+        layers(env, from, more).is_hidden(Direction::Inbound)
+    };
+    let none = || json!([]);
+    assert!(hidden(
+        none(),
+        json!([{"secretRef": {"name": "s"}}]),
+        vec![]
+    ));
+    assert!(hidden(
+        none(),
+        json!([{"secretRef": {"name": "s", "optional": true}}]),
+        vec![]
+    ));
+    assert!(hidden(
+        none(),
+        json!([{"prefix": "felix_", "secretRef": {"name": "s"}}]),
+        vec![]
+    ));
+    assert!(hidden(
+        none(),
+        json!([{"configMapRef": {"name": "gone"}}]),
+        vec![]
+    ));
+    // What it cannot hold, what stands above it, and what is not there at all.
+    assert!(!hidden(
+        none(),
+        json!([{"prefix": "ETCD_", "secretRef": {"name": "s"}}]),
+        vec![]
+    ));
+    let own = json!([{"name": "FELIX_FAILSAFEINBOUNDHOSTPORTS", "value": "tcp:1"}]);
+    let both = layers(own, json!([{"secretRef": {"name": "s"}}]), vec![]);
+    assert!(!both.is_hidden(Direction::Inbound) && both.is_hidden(Direction::Outbound));
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "felix", "namespace": "kube-system"},
+        "data": {"FELIX_FAILSAFEINBOUNDHOSTPORTS": "tcp:7"}});
+    let later = json!([{"secretRef": {"name": "s"}}, {"configMapRef": {"name": "felix"}}]);
+    assert!(!hidden(none(), later, vec![map]));
+    assert!(!hidden(
+        none(),
+        json!([{"configMapRef": {"name": "x", "optional": true}}]),
+        vec![]
+    ));
+    let key = |optional: bool| {
+        json!([{"name": "FELIX_FAILSAFEINBOUNDHOSTPORTS", "valueFrom":
+            {"configMapKeyRef": {"name": "x", "key": "k", "optional": optional}}}])
+    };
+    assert!(hidden(key(false), none(), vec![]));
+    assert!(!hidden(key(true), none(), vec![]));
 }

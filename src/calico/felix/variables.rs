@@ -13,10 +13,14 @@ pub struct Variable {
     pub value: Option<String>,
     /// The ConfigMap that it comes from.
     pub from: Option<ObjectId>,
+    /// Whether it is known to be there. A source of a whole environment that cannot be read may
+    /// hold it or not.
+    pub is_certain: bool,
 }
 
 /// Looks a variable of a workload's container up, in `env` and `envFrom`. Names count in any case,
-/// as Felix reads them; `env` stands above `envFrom`, later entries above earlier ones.
+/// as Felix reads them; `env` stands above `envFrom`, later entries above earlier ones. An optional
+/// reference to what is not there sets nothing.
 #[must_use]
 pub fn variable(
     snapshot: &Snapshot,
@@ -30,6 +34,7 @@ pub fn variable(
         let value = snapshot.get(id)?.value().get("data")?.get(key)?;
         Some(value.as_str()?.to_owned())
     };
+    let is_optional = |reference: &Value| reference.get("optional") == Some(&Value::Bool(true));
     let list = |field: &str| {
         container
             .get(field)
@@ -43,6 +48,14 @@ pub fn variable(
             .get("prefix")
             .and_then(Value::as_str)
             .unwrap_or_default();
+        if unread(snapshot, &namespace, source).is_some() && begins_with(wanted, prefix) {
+            found = Some(Variable {
+                name: wanted.to_owned(),
+                value: None,
+                from: None,
+                is_certain: false,
+            });
+        }
         let Some(name) = source.pointer("/configMapRef/name").and_then(Value::as_str) else {
             continue;
         };
@@ -57,6 +70,7 @@ pub fn variable(
                     name: full,
                     value: value.as_str().map(str::to_owned),
                     from: Some(id.clone()),
+                    is_certain: true,
                 });
             }
         }
@@ -75,10 +89,14 @@ pub fn variable(
                 r.get("key")?.as_str()?,
             ))
         });
+        let value = from.as_ref().and_then(|(id, key)| data(id, key));
+        if value.is_none() && reference.is_some_and(is_optional) {
+            continue;
+        }
         found = Some(Variable {
             name: name.to_owned(),
             value: match &from {
-                Some((id, key)) => data(id, key),
+                Some(_) => value,
                 None if entry.get("valueFrom").is_some() => None,
                 None => Some(
                     entry
@@ -89,9 +107,15 @@ pub fn variable(
                 ),
             },
             from: from.map(|(id, _)| id),
+            is_certain: true,
         });
     }
     found
+}
+
+fn begins_with(text: &str, prefix: &str) -> bool {
+    let head = text.get(..prefix.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(prefix))
 }
 
 /// What a container's whole environment is taken from and cannot be read here: Secrets, and
@@ -103,17 +127,17 @@ pub(super) fn unread_sources<'c>(
 ) -> impl Iterator<Item = String> + 'c {
     let namespace = workload.id().namespace.as_deref().unwrap_or_default();
     let sources = container.get("envFrom").and_then(Value::as_array);
-    sources.into_iter().flatten().filter_map(move |source| {
-        let named = |field: &str| {
-            let reference = source.get(field)?;
-            let optional = reference.get("optional") == Some(&Value::Bool(true));
-            Some((reference.get("name")?.as_str()?, optional))
-        };
-        if let Some((name, _)) = named("secretRef") {
-            return Some(format!("Secret/{namespace}/{name}"));
-        }
-        let (name, optional) = named("configMapRef")?;
-        let id = ObjectId::namespaced(Kind::ConfigMap, namespace, name);
-        (!optional && snapshot.get(&id).is_none()).then(|| id.to_string())
-    })
+    let sources = sources.into_iter().flatten();
+    sources.filter_map(move |source| unread(snapshot, namespace, source))
+}
+
+/// What an entry of `envFrom` takes variables from, where that cannot be read.
+fn unread(snapshot: &Snapshot, namespace: &str, source: &Value) -> Option<String> {
+    let name = |field: &str| source.get(field)?.get("name")?.as_str();
+    if let Some(name) = name("secretRef") {
+        return Some(format!("Secret/{namespace}/{name}"));
+    }
+    let id = ObjectId::namespaced(Kind::ConfigMap, namespace, name("configMapRef")?);
+    let optional = source.pointer("/configMapRef/optional") == Some(&Value::Bool(true));
+    (!optional && snapshot.get(&id).is_none()).then(|| id.to_string())
 }
