@@ -27,7 +27,7 @@ mod naive;
 use calicoctl_protect::reach::World;
 
 /// What must occur in a run of many clusters: if one does not, the clusters have become tame.
-const REASONS: [&str; 39] = [
+const REASONS: [&str; 42] = [
     "EndOfTier",
     "EndpointToHost Accept",
     "EndpointToHost Drop",
@@ -49,11 +49,13 @@ const REASONS: [&str; 39] = [
     "Missing Failsafes",
     "Missing FelixStopped",
     "Missing IcmpType",
+    "Missing RulesInFront",
     "MissingProfile",
     "NeighbourDiscovery",
     "NoEndpoint INPUT false",
     "NoEndpoint INPUT true",
     "NoEndpoint OUTPUT true",
+    "NoFelix",
     "NoForwardPolicy",
     "NoProfileAllows",
     "NotDecided",
@@ -66,6 +68,7 @@ const REASONS: [&str; 39] = [
     "TunnelFromWorkload",
     "TunnelOfKnownNode",
     "TunnelOfUnknownNode",
+    "UnknownWorkload",
     "UntrackedReply",
 ];
 

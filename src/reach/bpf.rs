@@ -43,6 +43,18 @@ impl Node {
         }
     }
 
+    /// Whether Felix takes an interface of the host for one of a workload that it does not know,
+    /// and drops what comes from and goes to it.
+    ///
+    /// Source: `felix/rules/dispatch.go` (`WorkloadDispatchChains`).
+    pub fn takes_for_unknown(&self, interface: Option<&str>, oracle: &mut Oracle) -> bool {
+        if !interface.is_some_and(|name| self.settings.is_of_workload(name)) {
+            return false;
+        }
+        let what = "what eBPF mode makes of a host's interface that begins with `interfacePrefix` is not certain";
+        !self.is_bpf(oracle) || oracle.choose(&self.name, Missing::Behaviour { what }, 2) == 0
+    }
+
     /// Whether a packet is one of WireGuard's own.
     pub fn is_wireguard(&self, packet: &Packet) -> bool {
         let [v4, v6] = self.settings.wireguard;

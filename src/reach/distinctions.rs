@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::addresses::{Addresses, parse_net};
 use super::labels::Mentions;
+use super::placement::Placement;
 use super::policies::{Compiled, Policies, Profiles};
 use crate::calico::felix::FailsafeLayers;
 use crate::calico::kubernetes::SliceView;
@@ -66,6 +67,9 @@ impl Distinctions {
         }
         for net in FailsafeLayers::read(snapshot).nets() {
             self.sets.push(Addresses::of([net]));
+        }
+        for selector in Placement::read(snapshot).selectors {
+            self.mentions.add(&selector);
         }
         for configuration in snapshot.of(Kind::FelixConfiguration) {
             let selector = configuration.spec_str("nodeSelector");

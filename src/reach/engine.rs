@@ -8,7 +8,7 @@ use super::oracle::Oracle;
 use super::packet::{Context, Packet};
 use super::reply::Passage;
 use super::sources::Sources;
-use super::verdict::{Chain, Effect, Reason, Step, Verdict};
+use super::verdict::{Chain, Effect, Purpose, Reason, Step, Verdict};
 use super::wires::Node;
 use super::world::World;
 
@@ -25,6 +25,8 @@ pub(super) struct Gate {
     pub workload: Option<usize>,
     /// Whether eBPF mode leaves the interface alone.
     pub exempt: bool,
+    /// Whether Felix takes it for the interface of a workload that it does not know.
+    pub is_unknown: bool,
 }
 
 impl Gate {
@@ -147,6 +149,13 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         let parts = walk.run(packet, flow.sources.clone(), &mut context);
         let mut left = Vec::new();
         for (sources, ending, reason) in parts {
+            let ending = match ending {
+                Ending::Dropped if self.is_let_through_before(at.node) => match chain.purpose {
+                    Purpose::Untracked | Purpose::PreDnat => Ending::Open,
+                    Purpose::Normal | Purpose::Forward => Ending::Accepted,
+                },
+                ending => ending,
+            };
             let effect = match ending {
                 Ending::Accepted | Ending::Failsafe => Effect::Accept,
                 Ending::Dropped => Effect::Drop,
@@ -167,6 +176,31 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             }
         }
         left
+    }
+
+    /// Whether rules in front of Felix's let through what Felix drops. Which rules there are, none
+    /// can see. With nftables Felix's chains are hooks of their own, and in eBPF mode its programs
+    /// come first.
+    fn is_let_through_before(&mut self, node: &Node) -> bool {
+        let setting = |name| Missing::Setting {
+            node: node.name.clone(),
+            name,
+        };
+        let behind = node.settings.is_behind;
+        if !self
+            .oracle
+            .is(&node.name, behind, || setting("chainInsertMode"))
+            || self.oracle.is(&node.name, node.settings.nftables, || {
+                setting("nftablesMode")
+            })
+            || node.is_bpf(self.oracle)
+        {
+            return false;
+        }
+        let missing = Missing::RulesInFront {
+            node: node.name.clone(),
+        };
+        self.oracle.choose(&node.name, missing, 2) == 1
     }
 
     pub fn host(&self, at: usize) -> Option<Endpoint<'w>> {
@@ -192,6 +226,11 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     pub fn policed(&mut self, at: At<'_, '_>, packet: &Packet, flows: &mut Vec<Flow<S>>) -> bool {
         let node = &at.node.name;
         let settings = &at.node.settings;
+        if settings.is_absent {
+            let step = self.step(at, Effect::Accept, Reason::NoFelix);
+            flows.iter_mut().for_each(|f| f.steps.push(step.clone()));
+            return false;
+        }
         let stopped = settings
             .stopped
             .as_ref()
@@ -230,6 +269,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
     /// Like [`Self::policed`], where the step was written already.
     pub fn policed_again(&mut self, at: At<'_, '_>, packet: &Packet) -> bool {
         let node = &at.node.name;
+        if at.node.settings.is_absent {
+            return false;
+        }
         !packet.is_ipv6()
             || self
                 .oracle
@@ -237,6 +279,19 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
                     node: node.clone(),
                     name: "ipv6Support",
                 })
+    }
+
+    /// Packets at an interface that Felix takes for an unknown workload's.
+    pub fn at_unknown(
+        &mut self,
+        at: At<'_, '_>,
+        packet: &Packet,
+        flows: Vec<Flow<S>>,
+    ) -> Vec<Flow<S>> {
+        if at.node.is_discovery(packet, self.oracle) {
+            return self.leave_to_kernel(at, flows, true, &Reason::NeighbourDiscovery);
+        }
+        self.leave_to_kernel(at, flows, false, &Reason::UnknownWorkload)
     }
 
     pub fn leave_to_kernel(

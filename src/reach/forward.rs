@@ -112,6 +112,13 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
                 left.extend(self.forward_chain(into, PolicyType::Ingress, packet, (flow, None)));
             }
         }
+        for at in [into, out] {
+            if at.gate.is_unknown {
+                for (flow, _) in std::mem::take(&mut left) {
+                    self.drop(at, flow, Reason::UnknownWorkload);
+                }
+            }
+        }
         if let Some(workload) = into.gate.workload {
             left = self.forward_workload(into, workload, PolicyType::Egress, packet, left);
         }

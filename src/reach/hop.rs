@@ -145,6 +145,9 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         if let Some(workload) = at.gate.workload {
             return self.workload_to_host(at, workload, packet, flows);
         }
+        if at.gate.is_unknown {
+            return self.at_unknown(at, packet, flows);
+        }
         let (done, open): (Vec<_>, Vec<_>) = flows.into_iter().partition(|f| f.done);
         let mut left = done;
         left.extend(self.normal(at, PolicyType::Ingress, packet, open));
@@ -312,6 +315,10 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
         }
         if at.gate.workload.is_some() {
             return self.leave_to_kernel(at, flows, true, &Reason::OwnPod);
+        }
+        if at.gate.is_unknown {
+            // It gets out, but nothing comes back.
+            return self.at_unknown(at, packet, flows);
         }
         let (mut left, open): (Vec<_>, Vec<_>) = flows.into_iter().partition(|f| f.done);
         if open.is_empty() {

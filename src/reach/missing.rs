@@ -103,6 +103,11 @@ pub enum Missing {
         /// The node.
         node: String,
     },
+    /// Which rules others have put in front of Felix's.
+    RulesInFront {
+        /// The node.
+        node: String,
+    },
     /// A fact about Felix that is not certain, by policy or interface.
     Behaviour {
         /// What is not certain.
@@ -182,6 +187,10 @@ impl fmt::Display for Missing {
             Self::ProxyMode { node } => write!(
                 f,
                 "whether kube-proxy on {node} runs in IPVS mode is not known"
+            ),
+            Self::RulesInFront { node } => write!(
+                f,
+                "`chainInsertMode` Append puts other rules in front of Felix's on {node}, which may let through what policy drops"
             ),
             Self::Behaviour { what } => f.write_str(what),
             Self::TooMany => f.write_str("too many inputs are not known to try all their values"),

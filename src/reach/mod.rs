@@ -25,6 +25,7 @@ mod objects;
 mod oracle;
 mod packet;
 mod parties;
+mod placement;
 mod policies;
 mod ranges;
 mod reachability;

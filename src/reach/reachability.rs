@@ -308,6 +308,7 @@ impl World {
             is_specific: gate.specific.is_some(),
             wildcard: kind(gate.wildcard),
             exempt: gate.exempt,
+            is_unknown: gate.is_unknown,
             near: self.signature(node, &gate, packet, near),
         }
     }
@@ -405,6 +406,7 @@ struct ClassKey<'w> {
     is_specific: bool,
     wildcard: Option<Kind<'w>>,
     exempt: bool,
+    is_unknown: bool,
     near: Vec<bool>,
 }
 

@@ -14,6 +14,7 @@ use crate::calico::felix::{
 use crate::calico::{Kind, Object, Snapshot, Version};
 use crate::selector::Selector;
 
+use super::placement::Placement;
 use super::topology::{FelixOverrides, KernelPolicy, ProxyMode};
 use super::verdict::EndpointToHostAction;
 
@@ -29,6 +30,12 @@ pub(super) struct Settings {
     pub bpf: Option<bool>,
     /// Whether an Allow of a host endpoint hands the packet on to later rules of the kernel.
     pub allow_returns: Option<bool>,
+    /// Whether rules of others stand in front of Felix's in iptables (`chainInsertMode`).
+    pub is_behind: Option<bool>,
+    /// Names of workloads' interfaces begin with one of these.
+    workload_prefixes: Vec<String>,
+    /// Whether calico-node does not run here.
+    pub is_absent: bool,
     /// Whether policy, not tracking, decides about packets that are invalid to tracking.
     pub invalid_passes: Option<bool>,
     /// Whether Felix writes its rules for nftables itself, not for iptables.
@@ -65,6 +72,12 @@ impl Settings {
         }
     }
 
+    /// Whether Felix takes an interface for a workload's.
+    pub fn is_of_workload(&self, interface: &str) -> bool {
+        let mut prefixes = self.workload_prefixes.iter();
+        prefixes.any(|prefix| interface.starts_with(prefix.as_str()))
+    }
+
     /// Whether the list of a direction is overridden by something that cannot be read.
     pub fn is_hidden(&self, direction: Direction) -> bool {
         let [inbound, outbound] = self.hidden;
@@ -76,13 +89,15 @@ impl Settings {
 }
 
 /// Fields of FelixConfiguration that are read, spelled as there.
-const FIELDS: [&str; 20] = [
+const FIELDS: [&str; 22] = [
     "defaultEndpointToHostAction",
     "ipv6Support",
     "bpfEnabled",
     "bpfDataIfacePattern",
     "bpfL3IfacePattern",
     "iptablesFilterAllowAction",
+    "chainInsertMode",
+    "interfacePrefix",
     "disableConntrackInvalidCheck",
     "nftablesMode",
     "vxlanPort",
@@ -100,7 +115,8 @@ const FIELDS: [&str; 20] = [
 ];
 
 /// Fields of which not every value can be tried where they cannot be read.
-const UNTRIED: [&str; 13] = [
+const UNTRIED: [&str; 14] = [
+    "interfacePrefix",
     "vxlanEnabled",
     "ipipEnabled",
     "bpfDataIfacePattern",
@@ -139,12 +155,14 @@ pub(super) struct SettingsLayers {
     /// installations usually make there are not known.
     calico_node_seen: bool,
     proxy_mode: Option<ProxyMode>,
+    placement: Placement,
     known: BTreeMap<Key, Arc<Settings>>,
     overrides: FelixOverrides,
 }
 
-/// What tells the settings of nodes apart: own configuration, scoped configuration.
-type Key = (Option<String>, Option<usize>);
+/// What tells the settings of nodes apart: own configuration, scoped configuration, whether
+/// calico-node is not there.
+type Key = (Option<String>, Option<usize>, bool);
 
 impl SettingsLayers {
     /// Reads all layers of a snapshot.
@@ -157,6 +175,7 @@ impl SettingsLayers {
             default: Layer::new(),
             calico_node_seen: false,
             proxy_mode: proxy_mode(snapshot),
+            placement: Placement::read(snapshot),
             known: BTreeMap::new(),
             overrides,
         };
@@ -203,17 +222,26 @@ impl SettingsLayers {
         }
     }
 
-    /// The settings of a node.
-    pub fn of(&mut self, node: &str, labels: &BTreeMap<String, String>) -> Arc<Settings> {
+    /// The settings of a node, whose labels are Kubernetes' too if `is_kubernetes`.
+    pub fn of(
+        &mut self,
+        node: &str,
+        labels: &BTreeMap<String, String>,
+        is_kubernetes: bool,
+    ) -> Arc<Settings> {
         let matches =
             |selector: &Option<Selector>| selector.as_ref().is_some_and(|s| s.matches(labels));
         let scoped = self.scoped.iter().position(|(s, _)| matches(s));
         let own = self.nodes.contains_key(node).then(|| node.to_owned());
-        let key = (own, scoped);
+        let is_absent = is_kubernetes && self.placement.leaves_out(labels);
+        let key = (own, scoped, is_absent);
         if let Some(known) = self.known.get(&key) {
             return known.clone();
         }
-        let settings = Arc::new(self.resolve(node, labels, scoped));
+        let settings = Arc::new(Settings {
+            is_absent,
+            ..self.resolve(node, labels, scoped)
+        });
         self.known.insert(key, settings.clone());
         settings
     }
@@ -297,6 +325,17 @@ impl SettingsLayers {
             ipv6: over.ipv6_support.or(ipv6),
             bpf: over.bpf_enabled.or_else(|| boolean("bpfEnabled", false)),
             allow_returns,
+            is_behind: match get("chainInsertMode") {
+                None => Some(false),
+                Some(Given::Text(text)) => Some(text.eq_ignore_ascii_case("append")),
+                Some(Given::Hidden) => None,
+            },
+            workload_prefixes: text("interfacePrefix")
+                .unwrap_or("cali")
+                .split(',')
+                .map(str::to_owned)
+                .collect(),
+            is_absent: false,
             invalid_passes: boolean("disableConntrackInvalidCheck", false),
             // `Auto` follows kube-proxy, and means iptables beside all its usual modes.
             nftables: match get("nftablesMode") {

@@ -226,6 +226,10 @@ pub enum Reason {
     /// Untracked policy takes the reply out of connection tracking but not the request, so that
     /// what the client sends next is invalid to tracking.
     HalfTracked,
+    /// `interfacePrefix` makes an interface of the host one of a workload that Felix does not know.
+    UnknownWorkload,
+    /// calico-node does not run on the node.
+    NoFelix,
     /// An input is missing.
     Missing(Missing),
 }
@@ -322,6 +326,12 @@ impl fmt::Display for Reason {
             ),
             Self::HalfTracked => f.write_str(
                 "untracked policy takes the reply out of connection tracking but not the request, so what the client sends next is dropped as invalid",
+            ),
+            Self::UnknownWorkload => f.write_str(
+                "`interfacePrefix` makes this a workload's interface, and Felix drops what comes from and goes to workloads that it does not know",
+            ),
+            Self::NoFelix => f.write_str(
+                "the DaemonSet of calico-node leaves this node out: without Felix nothing is policed",
             ),
             Self::Missing(missing) => missing.fmt(f),
         }

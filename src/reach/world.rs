@@ -161,7 +161,8 @@ impl World {
         for name in &names {
             let host = hosts.get(name);
             let labels = host.map_or(&no_labels, |h| &h.labels);
-            let settings = layers.of(name, labels);
+            let is_kubernetes = host.is_some_and(|h| h.kind == Kind::Node);
+            let settings = layers.of(name, labels, is_kubernetes);
             let mut node = Node::new(name, host, topology.nodes.get(name), settings);
             if let Some((specific, wildcard)) = by_node.get(name.as_str()) {
                 node.specific.clone_from(specific);
@@ -368,8 +369,10 @@ impl World {
     ) -> Gate {
         let (name, specific) = self.specific(node, interface, oracle);
         let exempt = node.exempts(name.as_deref(), packet, self.version, oracle);
+        let is_unknown = node.takes_for_unknown(name.as_deref(), oracle);
         Gate {
             interface: name,
+            is_unknown,
             specific,
             wildcard: node.wildcard,
             workload: None,
@@ -387,6 +390,7 @@ impl World {
             wildcard: node.and_then(|n| n.wildcard),
             workload: Some(at),
             exempt: false,
+            is_unknown: false,
         }
     }
 
@@ -397,6 +401,11 @@ impl World {
         interface: &Interface,
         oracle: &mut Oracle,
     ) -> (Option<String>, Option<usize>) {
+        if let Interface::Named(name) = interface
+            && node.settings.is_of_workload(name)
+        {
+            return (Some(name.clone()), None);
+        }
         let addresses = node.addresses_of(interface);
         // For each candidate in order of name: it fits, does not, or that cannot be known.
         let fits = |at: usize| -> Option<bool> {

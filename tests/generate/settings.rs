@@ -35,6 +35,13 @@ impl Cluster<'_> {
             if self.rng.chance(25) {
                 spec["disableConntrackInvalidCheck"] = json!(true);
             }
+            if self.rng.chance(4) {
+                spec["chainInsertMode"] = json!("Append");
+            }
+            if self.rng.chance(4) {
+                let prefixes = ["cali,eth1", "eth,cali", "tap,cali"];
+                spec["interfacePrefix"] = json!(self.rng.pick(&prefixes));
+            }
             if self.rng.chance(25) {
                 spec["nftablesMode"] = json!("Enabled");
             }
@@ -144,10 +151,13 @@ impl Cluster<'_> {
         let mut container = container;
         container["name"] = json!("calico-node");
         let metadata = json!({"name": "calico-node", "namespace": "kube-system"});
+        let mut spec = json!({"containers": [container]});
+        if self.rng.chance(15) {
+            spec["nodeSelector"] = json!({"zone": "a"});
+        }
         self.resources
             .push(json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
-            "metadata": metadata,
-            "spec": {"template": {"spec": {"containers": [container]}}}}));
+            "metadata": metadata, "spec": {"template": {"spec": spec}}}));
         self.resources
             .push(json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "felix", "namespace": "kube-system"},

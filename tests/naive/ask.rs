@@ -64,28 +64,49 @@ impl Naive {
         unknown(missing)
     }
 
-    /// Answers several times where it is not certain whether eBPF mode polices UDP on loopback, and
-    /// what it makes of untracked policy.
+    /// Answers several times where something is not certain: whether eBPF mode polices UDP on
+    /// loopback, what it makes of untracked policy and of prefixes, which rules stand in front of
+    /// Felix's.
     fn either_way(&self, answer: impl Fn(&Self) -> Decision) -> Decision {
-        if self.bpf_nodes.is_empty() {
-            return answer(self);
-        }
         let first = answer(self);
-        let others = [(true, false), (false, true), (false, false)];
-        let differs = others
-            .into_iter()
-            .any(|(udp_on_loopback, untracked_in_bpf)| {
-                let other = Self {
-                    udp_on_loopback,
-                    untracked_in_bpf,
-                    ..self.clone()
-                };
-                answer(&other).verdict != first.verdict
-            });
-        if !differs {
+        let bpf = !self.bpf_nodes.is_empty();
+        let nodes = self.wires.nodes.iter().map(|n| n.name.clone());
+        let behind: Vec<String> = nodes.filter(|n| self.is_behind(n)).collect();
+        let mut others = Vec::new();
+        for number in 1..16 {
+            let [
+                udp_on_loopback,
+                untracked_in_bpf,
+                prefixes_in_bpf,
+                let_through_before,
+            ] = [1, 2, 4, 8].map(|bit| number & bit == 0);
+            let let_through_before = !let_through_before;
+            let in_bpf = udp_on_loopback && untracked_in_bpf && prefixes_in_bpf;
+            if (!in_bpf && !bpf) || (let_through_before && behind.is_empty()) {
+                continue;
+            }
+            let other = Self {
+                udp_on_loopback,
+                untracked_in_bpf,
+                prefixes_in_bpf,
+                let_through_before,
+                ..self.clone()
+            };
+            others.push(answer(&other));
+        }
+        if others.iter().all(|other| other.verdict == first.verdict) {
             return first;
         }
-        unknown(vec![Missing::Behaviour { what: "" }])
+        let mut missing = vec![Missing::Behaviour { what: "" }];
+        if !behind.is_empty() {
+            missing.extend([Missing::ClientPort, Missing::ChosenPort, Missing::IcmpType]);
+        }
+        missing.extend(
+            behind
+                .into_iter()
+                .map(|node| Missing::RulesInFront { node }),
+        );
+        unknown(missing)
     }
 
     fn decide_so(&self, query: &Query) -> Decision {

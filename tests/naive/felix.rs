@@ -82,6 +82,26 @@ impl Felix {
         }
     }
 
+    /// Whether the workload that runs Felix is for Nodes with other labels.
+    pub fn is_absent(&self, node: &str) -> bool {
+        let mut sets = self
+            .resources
+            .iter()
+            .filter(|r| is_kubernetes(r, "DaemonSet"));
+        let mut nodes = self.resources.iter().filter(|r| is_kubernetes(r, "Node"));
+        let wanted = sets
+            .next()
+            .map(|s| map(s, "/spec/template/spec/nodeSelector"));
+        let node = nodes.find(|r| text(r, "/metadata/name") == node);
+        let labels = node.map(|n| map(n, "/metadata/labels"));
+        let (Some(wanted), Some(labels)) = (wanted, labels) else {
+            return false;
+        };
+        wanted
+            .iter()
+            .any(|(key, value)| labels.get(key) != Some(value))
+    }
+
     /// The failsafe list in force on a node.
     pub fn failsafes(&self, node: &str, direction: Direction) -> Failsafes {
         let mut layers = self.layers(node, direction.field());

@@ -39,6 +39,10 @@ pub struct Naive {
     udp_on_loopback: bool,
     /// Whether eBPF mode takes untracked policy as the other modes do, which is not certain.
     untracked_in_bpf: bool,
+    /// Whether eBPF mode takes `interfacePrefix` as the other modes do, which is not certain.
+    prefixes_in_bpf: bool,
+    /// Whether rules in front of Felix's let everything through.
+    let_through_before: bool,
 }
 
 /// The version of Calico that a case states, or the newest.
@@ -59,7 +63,7 @@ impl Naive {
         let (mut bpf_nodes, mut stopped_nodes): (Vec<_>, Vec<_>) =
             (names.clone().collect(), names.collect());
         bpf_nodes.retain(|n| felix.text(n, "bpfEnabled").flatten().as_deref() == Some("true"));
-        stopped_nodes.retain(|n| felix.stops(n));
+        stopped_nodes.retain(|n| felix.stops(n) && !felix.is_absent(n));
         Self {
             bpf_nodes,
             stopped_nodes,
@@ -70,6 +74,8 @@ impl Naive {
             version,
             udp_on_loopback: true,
             untracked_in_bpf: true,
+            prefixes_in_bpf: true,
+            let_through_before: false,
         }
     }
 }

@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
     fn reply(&mut self, pass: &Pass<'a>) -> Result<(), Stop> {
         let (naive, node) = (self.naive, pass.node);
         let reply = pass.packet.reply();
-        if reply.ipv6() && !naive.ipv6_is_policed(node) {
+        if naive.off(node, &reply).is_some() {
             return Ok(());
         }
         let before = self.steps.len();

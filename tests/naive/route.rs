@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use calicoctl_protect::calico::Version;
+use calicoctl_protect::reach::Reason;
 use calicoctl_protect::reach::verdict::EndpointToHostAction;
 
 use super::Naive;
@@ -97,6 +98,14 @@ impl Naive {
         }
     }
 
+    /// Why nothing is policed on a node, if so.
+    pub fn off(&self, node: &Node, packet: &Packet) -> Option<Reason> {
+        if self.felix.is_absent(&node.name) {
+            return Some(Reason::NoFelix);
+        }
+        (packet.ipv6() && !self.ipv6_is_policed(node)).then_some(Reason::Ipv6NotPoliced)
+    }
+
     pub fn ipv6_is_policed(&self, node: &Node) -> bool {
         self.felix
             .text(&node.name, "ipv6Support")
@@ -108,6 +117,35 @@ impl Naive {
     pub fn invalid_passes(&self, node: &Node) -> bool {
         let field = "disableConntrackInvalidCheck";
         self.felix.text(&node.name, field).flatten().as_deref() == Some("true")
+    }
+
+    /// Whether other rules stand in front of Felix's in iptables.
+    pub fn is_behind(&self, node: &str) -> bool {
+        let text = |field| {
+            self.felix
+                .text(node, field)
+                .flatten()
+                .unwrap_or_default()
+                .to_lowercase()
+        };
+        text("chainInsertMode") == "append" && text("nftablesMode") != "enabled" && !self.bpf(node)
+    }
+
+    /// Whether Felix takes an interface of the host for one of a workload.
+    pub fn is_unknown(&self, node: &Node, interface: &str) -> bool {
+        let prefixes = self.felix.text(&node.name, "interfacePrefix").flatten();
+        let prefixes = prefixes.unwrap_or_else(|| "cali".to_owned());
+        let of_workload = self
+            .objects
+            .workloads
+            .iter()
+            .any(|w| w.interface == interface);
+        !of_workload && prefixes.split(',').any(|p| interface.starts_with(p))
+    }
+
+    /// Whether that has a meaning that is known, which it has not in eBPF mode.
+    pub fn drops_as_unknown(&self, node: &Node, interface: &str) -> bool {
+        self.is_unknown(node, interface) && (self.prefixes_in_bpf || !self.bpf(&node.name))
     }
 
     pub fn has_nftables(&self, node: &Node) -> bool {
@@ -245,12 +283,15 @@ impl Naive {
     /// The host endpoint that governs an interface by name or address, where it is looked at.
     pub fn specific(&self, node: &Node, interface: &str, packet: &Packet) -> Option<&HostEndpoint> {
         let host = self.objects.specific(node, interface);
-        host.filter(|_| self.polices(node, interface, packet))
+        host.filter(|_| self.polices(node, interface, packet) && !self.is_unknown(node, interface))
     }
 
     /// The host endpoint that governs an interface, where it is looked at.
     pub fn governor(&self, node: &Node, interface: &str, packet: &Packet) -> Option<&HostEndpoint> {
-        let host = self.objects.governor(node, interface);
+        let host = match self.is_unknown(node, interface) {
+            true => self.objects.wildcard(node),
+            false => self.objects.governor(node, interface),
+        };
         host.filter(|_| self.polices(node, interface, packet))
     }
 

@@ -149,6 +149,17 @@ impl<'a> Walk<'a> {
         let end = self
             .naive
             .verdict(&node.name, endpoint, direction, purpose, packet, self.guess);
+        let end = match end {
+            End::Drop(reason)
+                if self.naive.let_through_before && self.naive.is_behind(&node.name) =>
+            {
+                match purpose {
+                    Purpose::Untracked | Purpose::PreDnat => End::Undecided,
+                    Purpose::Normal | Purpose::Forward => End::Accept(reason),
+                }
+            }
+            end => end,
+        };
         let (effect, reason) = match &end {
             // A failsafe before the normal list only says that this list does not drop.
             End::Accept(reason) => (Effect::Accept, reason.clone()),
@@ -196,9 +207,9 @@ impl<'a> Walk<'a> {
     /// A packet of a process leaves: where it arrives next, if anybody looks at it there.
     fn leave(&mut self, node: &'a Node, packet: Packet) -> Result<Option<Hop<'a>>, Stop> {
         let naive = self.naive;
-        let off = packet.ipv6() && !naive.ipv6_is_policed(node);
+        let off = naive.off(node, &packet);
         let mut done = false;
-        if let (false, Some(out)) = (off, interface(&naive.way(node, packet.destination))) {
+        if let (None, Some(out)) = (&off, interface(&naive.way(node, packet.destination))) {
             done = self.raw(node, &out, Egress, &packet)?;
         }
         // Without tracking there is no translation.
@@ -209,17 +220,13 @@ impl<'a> Walk<'a> {
         };
         let way = naive.way(node, packet.destination);
         if let Way::Workload(workload) = way {
-            let reason = if off {
-                Reason::Ipv6NotPoliced
-            } else {
-                Reason::OwnPod
-            };
+            let reason = off.unwrap_or(Reason::OwnPod);
             self.note(node, &workload.interface, true, reason)?;
             return Ok(None);
         }
         let out = interface(&way).unwrap_or_default();
-        if off {
-            self.note(node, &out, true, Reason::Ipv6NotPoliced)?;
+        if let Some(off) = off {
+            self.note(node, &out, true, off)?;
         } else if !done {
             self.output(node, &out, &packet)?;
         }
@@ -242,13 +249,15 @@ impl<'a> Walk<'a> {
     /// What a process sends meets behind the raw table and destination NAT.
     pub fn output(&mut self, node: &Node, out: &str, packet: &Packet) -> Result<(), Stop> {
         let naive = self.naive;
-        if naive.tunnel_to_known(node, packet) {
+        if naive.drops_as_unknown(node, out) {
+            self.at_unknown(node, out, packet)
+        } else if naive.tunnel_to_known(node, packet) {
             self.note(node, out, true, Reason::TunnelOfKnownNode)
         } else if !naive.polices(node, out, packet) {
             self.note(node, out, true, Reason::NotPolicedInterface)
         } else if naive.exempts_neighbours(node, packet) {
             self.note(node, out, true, Reason::NeighbourDiscovery)
-        } else if let Some(host) = naive.objects.governor(node, out) {
+        } else if let Some(host) = naive.governor(node, out, packet) {
             let chain = (Egress, Purpose::Normal);
             self.chain(node, out, &host.endpoint, chain, packet)?;
             Ok(())
@@ -306,10 +315,10 @@ impl<'a> Walk<'a> {
             .workloads
             .iter()
             .find(|w| w.node == node.name && w.interface == arrived_on);
-        let off = packet.ipv6() && !naive.ipv6_is_policed(node);
+        let off = naive.off(node, &packet);
         let mut untracked = false;
         let mut done = false;
-        if !off {
+        if off.is_none() {
             if workload.is_none() {
                 untracked = self.raw(node, arrived_on, Ingress, &packet)?;
             }
@@ -332,8 +341,8 @@ impl<'a> Walk<'a> {
         };
         match naive.way(node, packet.destination) {
             Way::Loopback => {
-                if off {
-                    self.note(node, arrived_on, true, Reason::Ipv6NotPoliced)?;
+                if let Some(off) = off {
+                    self.note(node, arrived_on, true, off)?;
                 } else {
                     self.input(node, arrived_on, workload, done, &packet)?;
                 }
@@ -346,8 +355,8 @@ impl<'a> Walk<'a> {
                     Way::Workload(target) => (target.interface.clone(), Some(target)),
                     way => (interface(&way).unwrap_or_default(), None),
                 };
-                if off {
-                    self.note(node, arrived_on, true, Reason::Ipv6NotPoliced)?;
+                if let Some(off) = off {
+                    self.note(node, arrived_on, true, off)?;
                 } else {
                     self.forward(node, (arrived_on, workload), (&out, target), done, &packet)?;
                 }
@@ -428,6 +437,9 @@ impl<'a> Walk<'a> {
             };
             return self.note(node, arrived_on, accepted, reason);
         }
+        if naive.drops_as_unknown(node, arrived_on) {
+            return self.at_unknown(node, arrived_on, packet);
+        }
         if done {
             return Ok(());
         }
@@ -437,7 +449,7 @@ impl<'a> Walk<'a> {
         if naive.exempts_neighbours(node, packet) {
             return self.note(node, arrived_on, accepts, Reason::NeighbourDiscovery);
         }
-        if let Some(host) = naive.objects.governor(node, arrived_on) {
+        if let Some(host) = naive.governor(node, arrived_on, packet) {
             let chain = (Ingress, Purpose::Normal);
             self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
             return Ok(());
@@ -449,6 +461,14 @@ impl<'a> Walk<'a> {
             accepts,
             Reason::NoEndpoint { kernel, accepts },
         )
+    }
+
+    /// At an interface that Felix takes for one of a workload that it does not know.
+    fn at_unknown(&mut self, node: &Node, interface: &str, packet: &Packet) -> Result<(), Stop> {
+        match is_neighbour_discovery(packet) {
+            true => self.note(node, interface, true, Reason::NeighbourDiscovery),
+            false => self.note(node, interface, false, Reason::UnknownWorkload),
+        }
     }
 
     fn workload_egress(
@@ -482,6 +502,11 @@ impl<'a> Walk<'a> {
             let chain = (Ingress, Purpose::Forward);
             let end = self.chain(node, arrived_on, &host.endpoint, chain, packet)?;
             accepted = end != End::Undecided;
+        }
+        for side in [arrived_on, out] {
+            if naive.drops_as_unknown(node, side) {
+                return self.note(node, side, false, Reason::UnknownWorkload);
+            }
         }
         if let Some(workload) = from {
             self.workload_egress(node, workload, packet)?;
