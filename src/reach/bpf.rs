@@ -48,7 +48,15 @@ impl Node {
     ///
     /// Source: `felix/rules/dispatch.go` (`WorkloadDispatchChains`).
     pub fn takes_for_unknown(&self, interface: Option<&str>, oracle: &mut Oracle) -> bool {
-        if !interface.is_some_and(|name| self.settings.is_of_workload(name)) {
+        let is_of_workload = match interface {
+            Some(name) => self.settings.is_of_workload(name),
+            None => {
+                let what = "whether an interface that is not reported begins with `interfacePrefix` is not known";
+                let missing = Missing::Behaviour { what };
+                self.settings.may_be_of_host() && oracle.choose(&self.name, missing, 2) == 1
+            }
+        };
+        if !is_of_workload {
             return false;
         }
         let what = "what eBPF mode makes of a host's interface that begins with `interfacePrefix` is not certain";

@@ -78,6 +78,13 @@ impl Settings {
         prefixes.any(|prefix| interface.starts_with(prefix.as_str()))
     }
 
+    /// Whether a host's own interface may well have such a name: the prefixes are other ones than
+    /// those that the kinds of installations use for workloads.
+    pub fn may_be_of_host(&self) -> bool {
+        let mut prefixes = self.workload_prefixes.iter();
+        prefixes.any(|prefix| !["cali", "eni", "azv", "gke", "tap"].contains(&prefix.as_str()))
+    }
+
     /// Whether the list of a direction is overridden by something that cannot be read.
     pub fn is_hidden(&self, direction: Direction) -> bool {
         let [inbound, outbound] = self.hidden;
