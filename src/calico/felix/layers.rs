@@ -184,19 +184,57 @@ impl FailsafeLayers {
         labels: &BTreeMap<String, String>,
         matches: MatchNode<'_>,
     ) -> Effective {
-        let scoped = || {
-            let first = self
-                .scoped
-                .iter()
-                .find(|(selector, _)| matches(selector, labels));
-            first.and_then(|(_, lists)| lists.get(direction))
+        let layer = self.layers_on(direction, node, labels, matches).next();
+        self.in_force(direction, layer)
+    }
+
+    /// The list that would be in force on a host if a FelixConfiguration did not have the field.
+    #[must_use]
+    pub fn effective_without_field_of(
+        &self,
+        configuration: &str,
+        direction: Direction,
+        node: &str,
+        labels: &BTreeMap<String, String>,
+        matches: MatchNode<'_>,
+    ) -> Effective {
+        let field = FailsafeSource::Field {
+            configuration: configuration.to_owned(),
         };
-        let layer = self
-            .environment
-            .get(direction)
-            .or_else(|| self.nodes.get(node).and_then(|lists| lists.get(direction)))
-            .or_else(scoped)
-            .or_else(|| self.default.get(direction));
+        let mut layers = self.layers_on(direction, node, labels, matches);
+        self.in_force(direction, layers.find(|layer| layer.source != field))
+    }
+
+    /// The layers that set a list on a host, highest first.
+    fn layers_on<'l>(
+        &'l self,
+        direction: Direction,
+        node: &str,
+        labels: &BTreeMap<String, String>,
+        matches: MatchNode<'_>,
+    ) -> impl Iterator<Item = &'l Layer> {
+        let read = self.read_on(node, labels, matches).into_iter().flatten();
+        read.filter_map(move |lists| lists.get(direction))
+    }
+
+    /// What a host reads, highest layer first.
+    fn read_on(
+        &self,
+        node: &str,
+        labels: &BTreeMap<String, String>,
+        matches: MatchNode<'_>,
+    ) -> [Option<&Lists>; 4] {
+        let mut scoped = self.scoped.iter();
+        let scoped = scoped.find(|(selector, _)| matches(selector, labels));
+        [
+            Some(&self.environment),
+            self.nodes.get(node),
+            scoped.map(|(_, lists)| lists),
+            Some(&self.default),
+        ]
+    }
+
+    fn in_force(&self, direction: Direction, layer: Option<&Layer>) -> Effective {
         match layer {
             Some(layer) => Effective {
                 entries: layer.entries.clone(),
@@ -227,11 +265,7 @@ impl FailsafeLayers {
         labels: &BTreeMap<String, String>,
         matches: MatchNode<'_>,
     ) -> Option<&LayerError> {
-        let own = self.nodes.get(node);
-        let mut scoped = self.scoped.iter();
-        let scoped = scoped.find(|(selector, _)| matches(selector, labels));
-        let scoped = scoped.map(|(_, lists)| lists);
-        let read = [Some(&self.environment), own, scoped, Some(&self.default)];
+        let read = self.read_on(node, labels, matches);
         let holds = |lists: &Lists, source: &FailsafeSource| {
             let mut both = Direction::BOTH.into_iter().filter_map(|d| lists.get(d));
             both.any(|layer| layer.source == *source)

@@ -6,8 +6,8 @@
 
 use serde_json::Value;
 
-use super::{labels_of, node_matches};
-use crate::calico::felix::{Configurations, override_annotation};
+use super::{Layers, node_matches};
+use crate::calico::felix::override_annotation;
 use crate::calico::{DatastoreKind, Object, ObjectId};
 use crate::recipe::{Draft, Importance};
 
@@ -29,7 +29,7 @@ const BY_LIBCALICO: [(&str, &str); 3] = [
 /// Gives a FelixConfiguration that is about to be written the value, for each field that it lacks
 /// and that will be filled in, which the layers below give to its nodes, and says so. It stays when
 /// the lists come back: without it, the field would be filled in again.
-pub fn keep_what_holds(draft: &mut Draft<'_>, configuration: &mut Object) {
+pub fn keep_what_holds(draft: &mut Draft<'_>, layers: &Layers<'_>, configuration: &mut Object) {
     let is_new = draft.current(configuration.id()).is_none();
     let (by_schema, by_libcalico) = match draft.snapshot().datastore.kind {
         DatastoreKind::Etcd => (false, false),
@@ -43,7 +43,7 @@ pub fn keep_what_holds(draft: &mut Draft<'_>, configuration: &mut Object) {
         if configuration.spec(field).is_some() {
             continue;
         }
-        let Some(held) = held_below(draft, configuration, field) else {
+        let Some(held) = held_below(layers, configuration, field) else {
             continue;
         };
         if held.value == *filled {
@@ -64,12 +64,12 @@ pub fn keep_what_holds(draft: &mut Draft<'_>, configuration: &mut Object) {
 }
 
 /// Whether a FelixConfiguration says nothing any more that would not hold without it.
-pub fn says_nothing(draft: &Draft<'_>, configuration: &Object) -> bool {
+pub fn says_nothing(layers: &Layers<'_>, configuration: &Object) -> bool {
     let spec = configuration.value().get("spec").and_then(Value::as_object);
     let idle = |(field, value): (&String, &Value)| {
         let mut filled = BY_SCHEMA.iter().chain(&BY_LIBCALICO);
         let filled = filled.find(|(name, _)| name == field);
-        let below = held_below(draft, configuration, field);
+        let below = held_below(layers, configuration, field);
         // An empty text says nothing: libcalico cannot leave `bpfLogLevel` out.
         value == ""
             || filled.is_some_and(|(_, filled)| match below {
@@ -87,21 +87,16 @@ struct Held {
 }
 
 /// What the nodes of a configuration would read in a field without it.
-fn held_below(draft: &Draft<'_>, configuration: &Object, field: &str) -> Option<Held> {
-    let snapshot = draft.snapshot();
-    let layers = Configurations::read(snapshot, snapshot.version());
+fn held_below(layers: &Layers<'_>, configuration: &Object, field: &str) -> Option<Held> {
+    let configurations = &layers.configurations;
     let below: Vec<&Object> = match configuration.name() {
         "default" => Vec::new(),
         name => match name.strip_prefix("node.") {
             Some(node) => {
-                // Labels are looked up where somebody asks for them.
-                let scoped = layers.scoped().next();
-                let labels = scoped.map(|_| labels_of(snapshot, node));
-                layers
-                    .below(&labels.unwrap_or_default(), &node_matches)
-                    .collect()
+                let labels = layers.labels_of(node);
+                configurations.below(labels, &node_matches).collect()
             }
-            None => layers.default().into_iter().collect(),
+            None => configurations.default().into_iter().collect(),
         },
     };
     below.into_iter().find_map(|below| {

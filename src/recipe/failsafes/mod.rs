@@ -12,10 +12,10 @@ use super::hosts::{HostView, Hosts, NodeChoice};
 use super::{Draft, RecipeError, marks, policies};
 use crate::calico::endpoint::controller;
 use crate::calico::felix::{
-    Direction, Effective, Failsafe, FailsafeLayers, FailsafeSource, parse_list,
+    Configurations, Direction, Effective, Failsafe, FailsafeLayers, FailsafeSource, parse_list,
 };
 use crate::calico::names::ServerName;
-use crate::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot, Transport};
+use crate::calico::{Kind, Object, ObjectId, ServerPort, Snapshot, Transport};
 use crate::selector::Selector;
 
 mod filled;
@@ -50,6 +50,31 @@ pub struct Failsafes {
     pub add: bool,
 }
 
+/// What decides about the hosts of a cluster, read once for all of them.
+struct Layers<'s> {
+    hosts: Hosts<'s>,
+    failsafes: FailsafeLayers,
+    configurations: Configurations<'s>,
+}
+
+impl<'s> Layers<'s> {
+    fn read(snapshot: &'s Snapshot, failsafes: FailsafeLayers) -> Result<Self, RecipeError> {
+        Ok(Self {
+            hosts: Hosts::read(snapshot)?,
+            failsafes,
+            configurations: Configurations::read(snapshot, snapshot.version()),
+        })
+    }
+
+    /// The labels of a node, which decide about scoped configurations.
+    fn labels_of(&self, node: &str) -> &BTreeMap<String, String> {
+        let node = self.hosts.get(node).and_then(|host| host.node.as_ref());
+        node.map_or(&NO_LABELS, |node| &node.labels)
+    }
+}
+
+static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+
 /// The distinct lists in force, each with the hosts that it is in force on.
 #[must_use]
 pub fn effective_lists(
@@ -58,17 +83,19 @@ pub fn effective_lists(
     hosts: &[&HostView<'_>],
 ) -> BTreeMap<Effective, Vec<String>> {
     let mut lists: BTreeMap<Effective, Vec<String>> = BTreeMap::new();
-    let none = BTreeMap::new();
     let mut put = |name: &str, labels: &BTreeMap<String, String>| {
         let effective = layers.effective(direction, name, labels, &node_matches);
         lists.entry(effective).or_default().push(name.to_owned());
     };
     for host in hosts {
-        put(&host.name, host.node.as_ref().map_or(&none, |n| &n.labels));
+        put(
+            &host.name,
+            host.node.as_ref().map_or(&NO_LABELS, |n| &n.labels),
+        );
     }
     if hosts.is_empty() {
         // Without any host the cluster-wide list is all that can be told.
-        put("", &none);
+        put("", &NO_LABELS);
     }
     lists
 }
@@ -251,20 +278,14 @@ fn from_text(text: &str) -> Vec<Value> {
 }
 
 /// A FelixConfiguration to change, made where it is not there.
-fn configuration(draft: &mut Draft<'_>, id: &ObjectId) -> Object {
+fn configuration(draft: &mut Draft<'_>, layers: &Layers<'_>, id: &ObjectId) -> Object {
     let mut object = draft.current(id).cloned().unwrap_or_else(|| {
         let mut object = Object::empty(id.clone());
         marks::set_created(&mut object);
         object
     });
-    filled::keep_what_holds(draft, &mut object);
+    filled::keep_what_holds(draft, layers, &mut object);
     object
-}
-
-/// The labels of a node, which decide about scoped configurations.
-fn labels_of(snapshot: &Snapshot, node: &str) -> BTreeMap<String, String> {
-    let host = Host::all(snapshot).remove(node);
-    host.map(|host| host.labels).unwrap_or_default()
 }
 
 /// The annotation that decides in place of a configuration's own field, if one does.

@@ -6,12 +6,11 @@ use serde_json::Value;
 
 use super::memory::{Memory, Pruned};
 use super::{
-    Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
+    Failsafes, Layers, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
     effective_lists, in_words, listed, places, readable_layers, refuse_hidden, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers};
 use crate::calico::{Kind, Object, ObjectId, ServerPort};
-use crate::recipe::hosts::Hosts;
 use crate::recipe::{Draft, Importance, RecipeError, Stage};
 
 /// Drafts the pruning: the list that decides on each host loses the ports.
@@ -29,13 +28,13 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
         ))
         .hint("networks came with v3.18: leave `--keep-net` out"));
     }
-    let layers = readable_layers(draft.snapshot())?;
-    refuse_hidden(&layers, &intent.directions)?;
-    let hosts = Hosts::read(draft.snapshot())?;
-    let chosen = chosen_hosts(&hosts, intent)?;
+    let failsafes = readable_layers(draft.snapshot())?;
+    refuse_hidden(&failsafes, &intent.directions)?;
+    let layers = Layers::read(draft.snapshot(), failsafes)?;
+    let chosen = chosen_hosts(&layers.hosts, intent)?;
     let mut wanted: BTreeMap<ObjectId, BTreeMap<Direction, Effective>> = BTreeMap::new();
     for direction in &intent.directions {
-        let lists = effective_lists(&layers, *direction, &chosen);
+        let lists = effective_lists(&layers.failsafes, *direction, &chosen);
         let changes = |f: &Failsafe| {
             ports.contains(&f.port) && !f.net.is_some_and(|net| intent.keep_nets.contains(&net))
         };
@@ -60,7 +59,7 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
         note_dormant(draft, *direction, &ports, &lists);
     }
     for (id, lists) in wanted {
-        let object = pruned(configuration(draft, &id), &lists, &ports, intent);
+        let object = pruned(configuration(draft, &layers, &id), &lists, &ports, intent);
         let why: Vec<String> = lists
             .iter()
             .map(|(direction, list)| {
@@ -74,7 +73,7 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
             .collect();
         draft.put(Stage::Failsafes, object, why.join("; "));
     }
-    note_unseen(draft, &layers);
+    note_unseen(draft, &layers.failsafes);
     Ok(())
 }
 

@@ -6,13 +6,12 @@ use serde_json::Value;
 
 use super::memory::Memory;
 use super::{
-    Failsafes, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
-    effective_lists, filled, from_text, in_words, labels_of, listed, node_matches, places,
-    readable_layers, refuse_hidden, values,
+    Failsafes, Layers, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
+    effective_lists, filled, from_text, in_words, listed, node_matches, places, readable_layers,
+    refuse_hidden, values,
 };
-use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
-use crate::calico::{Kind, Object, ObjectId, ServerPort, Snapshot, Version};
-use crate::recipe::hosts::Hosts;
+use crate::calico::felix::{Direction, Effective, Failsafe, override_annotation};
+use crate::calico::{Kind, Object, ObjectId, ServerPort, Version};
 use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
 
 /// Drafts the opposite of [`super::prune`]: what was pruned comes back as it was. A port that
@@ -24,25 +23,30 @@ use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
 /// As [`super::prune`].
 pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeError> {
     let ports = asked_ports(draft.snapshot(), intent)?;
-    let layers = readable_layers(draft.snapshot())?;
+    let failsafes = readable_layers(draft.snapshot())?;
     if intent.add {
-        refuse_hidden(&layers, &intent.directions)?;
+        refuse_hidden(&failsafes, &intent.directions)?;
     }
-    let hosts = Hosts::read(draft.snapshot())?;
-    let chosen = chosen_hosts(&hosts, intent)?;
+    let layers = Layers::read(draft.snapshot(), failsafes)?;
+    let chosen = chosen_hosts(&layers.hosts, intent)?;
+    let meant: BTreeSet<&str> = chosen.iter().map(|host| host.name.as_str()).collect();
+    let concerned = |configuration: &str| {
+        let node = configuration.strip_prefix("node.");
+        intent.nodes.is_empty() || node.is_some_and(|node| meant.contains(node))
+    };
     let remembering: Vec<ObjectId> = draft
         .snapshot()
         .of(Kind::FelixConfiguration)
-        .filter(|c| c.annotation(marks::PRUNED).is_some() && concerns(c.name(), intent))
+        .filter(|c| c.annotation(marks::PRUNED).is_some() && concerned(c.name()))
         .map(|c| c.id().clone())
         .collect();
     let mut back: BTreeMap<Direction, BTreeSet<ServerPort>> = BTreeMap::new();
     for id in &remembering {
         for direction in &intent.directions {
-            let ports = put_back(draft, id, *direction, &ports);
+            let ports = put_back(draft, &layers, id, *direction, &ports);
             back.entry(*direction).or_default().extend(ports);
         }
-        drop_if_emptied(draft, id);
+        drop_if_emptied(draft, &layers, id);
     }
     for direction in &intent.directions {
         let back = back.remove(direction).unwrap_or_default();
@@ -54,9 +58,9 @@ pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeEr
         if others.is_empty() {
             continue;
         }
-        let lists = effective_lists(&layers, *direction, &chosen);
+        let lists = effective_lists(&layers.failsafes, *direction, &chosen);
         if intent.add {
-            add_missing(draft, &lists, *direction, &others, intent)?;
+            add_missing(draft, &layers, &lists, *direction, &others, intent)?;
         } else {
             note_not_pruned(draft, &lists, *direction, &others);
         }
@@ -64,14 +68,10 @@ pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeEr
     Ok(())
 }
 
-fn concerns(configuration: &str, intent: &Failsafes) -> bool {
-    let named = |node: &str| intent.nodes.iter().any(|n| n == node);
-    intent.nodes.is_empty() || configuration.strip_prefix("node.").is_some_and(named)
-}
-
 /// Puts remembered entries back; returns the ports that came back.
 fn put_back(
     draft: &mut Draft<'_>,
+    layers: &Layers<'_>,
     id: &ObjectId,
     direction: Direction,
     ports: &[ServerPort],
@@ -108,13 +108,13 @@ fn put_back(
             let text = text.filter(|t| complete && from_text(t) == entries);
             object.set_annotation(&key, &text.unwrap_or_else(|| as_text(&entries)));
         }
-        None if absent && complete && decides_without(draft, id, direction, &entries) => {
+        None if absent && complete && decides_without(layers, id, direction, &entries) => {
             object.remove_spec(direction.field());
         }
         None => object.set_spec(direction.field(), Value::Array(entries)),
     }
     memory.write(&mut object);
-    filled::keep_what_holds(draft, &mut object);
+    filled::keep_what_holds(draft, layers, &mut object);
     draft.put(
         Stage::Failsafes,
         object,
@@ -126,26 +126,20 @@ fn put_back(
 /// Whether a list is the one that decides without the field: then the field goes away, so that
 /// the list follows the layers below again, as it did before.
 fn decides_without(
-    draft: &Draft<'_>,
+    layers: &Layers<'_>,
     id: &ObjectId,
     direction: Direction,
     entries: &[Value],
 ) -> bool {
-    let snapshot = draft.snapshot();
-    let mut without = Snapshot::new(snapshot.datastore.clone(), []);
-    for kind in [Kind::FelixConfiguration, Kind::DaemonSet, Kind::ConfigMap] {
-        snapshot
-            .of(kind)
-            .cloned()
-            .for_each(|object| without.put(object));
-    }
-    if let Some(mut object) = draft.current(id).cloned() {
-        object.remove_spec(direction.field());
-        without.put(object);
-    }
     let node = id.name.strip_prefix("node.").unwrap_or_default();
-    let labels = labels_of(snapshot, node);
-    let below = FailsafeLayers::read(&without).effective(direction, node, &labels, &node_matches);
+    let labels = layers.labels_of(node);
+    let below = layers.failsafes.effective_without_field_of(
+        &id.name,
+        direction,
+        node,
+        labels,
+        &node_matches,
+    );
     let read: Option<Vec<Failsafe>> = entries
         .iter()
         .map(|v| Failsafe::from_value(v).ok())
@@ -154,9 +148,9 @@ fn decides_without(
 }
 
 /// A FelixConfiguration that the tool made for pruned lists goes away with them.
-fn drop_if_emptied(draft: &mut Draft<'_>, id: &ObjectId) {
+fn drop_if_emptied(draft: &mut Draft<'_>, layers: &Layers<'_>, id: &ObjectId) {
     let emptied =
-        |object: &Object| marks::is_created(object) && filled::says_nothing(draft, object);
+        |object: &Object| marks::is_created(object) && filled::says_nothing(layers, object);
     if draft.current(id).is_some_and(emptied) {
         draft.delete(Stage::Failsafes, id, "was made for the pruned lists");
     }
@@ -171,6 +165,7 @@ fn closed(list: &Effective, ports: &[ServerPort]) -> Vec<ServerPort> {
 /// Adds ports that nobody remembers having pruned to the layer that decides.
 fn add_missing(
     draft: &mut Draft<'_>,
+    layers: &Layers<'_>,
     lists: &BTreeMap<Effective, Vec<String>>,
     direction: Direction,
     ports: &[ServerPort],
@@ -187,7 +182,7 @@ fn add_missing(
         let mut wanted = values(list);
         add(&mut wanted, &missing, direction, version);
         for id in places(draft.snapshot(), list, names, intent, &wanted)? {
-            let object = configuration(draft, &id);
+            let object = configuration(draft, layers, &id);
             let object = with_ports(object, list, direction, &missing, version);
             let why = format!("{direction} failsafe for {}", listed(&missing));
             draft.put(Stage::Failsafes, object, why);
