@@ -99,7 +99,14 @@ async fn a_server_with_tls_is_trusted_by_its_ca() {
     );
 
     server.restart_with_tls(&ca.expired_server(), None).await;
-    assert!(refusal(&config).await.message.contains("has expired"));
+    let error = refusal(&config).await;
+    assert!(error.message.contains("has expired"), "{error}");
+    assert!(
+        error
+            .hint
+            .unwrap()
+            .contains("kubeadm certs renew etcd-server")
+    );
     server
         .restart_with_tls(&ca.server_named("elsewhere.test"), None)
         .await;

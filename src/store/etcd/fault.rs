@@ -307,7 +307,12 @@ fn tls_reason(error: &rustls::Error, known: Circumstances) -> Reason {
         }
         E::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        ) => Reason::new("its certificate has expired"),
+        ) => Reason::new("its certificate has expired").hint(
+            "renew it (kubeadm: `kubeadm certs renew etcd-server`), or set this machine's clock",
+        ),
+        E::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => Reason::new("its certificate is not valid yet").hint("is this machine's clock right?"),
         E::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
         ) => Reason::new("its certificate is made out for other names")
