@@ -1,6 +1,9 @@
 //! Faults on demand: which requests, and what happens to them.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use super::kinds::Kind;
 use super::list::expired_token;
@@ -136,10 +139,41 @@ pub enum Fault {
     WebPage(u16),
     /// The answer comes so much later.
     Slow(Duration),
+    /// The request takes effect, and the answer comes when the gate is opened.
+    Held(Gate),
     /// The request has no effect, and no answer ever comes.
     StallBefore,
     /// The request takes effect, and no answer ever comes.
     StallAfter,
+}
+
+/// Holds answers back until it is opened, so that something happens in between for sure.
+#[derive(Debug, Clone, Default)]
+pub struct Gate {
+    reached: Arc<watch::Sender<bool>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+impl Gate {
+    /// Waits until a request has taken effect whose answer is held back.
+    pub async fn reached(&self) {
+        let mut reached = self.reached.subscribe();
+        let reached = reached.wait_for(|reached| *reached);
+        let patience = Duration::from_secs(120);
+        let in_time = tokio::time::timeout(patience, reached).await;
+        assert!(in_time.is_ok(), "no request came to the gate");
+    }
+
+    /// Lets all answers go, now and later.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    /// Holds an answer back.
+    pub async fn hold(&self) {
+        self.reached.send_replace(true);
+        let _ = self.open.subscribe().wait_for(|open| *open).await;
+    }
 }
 
 /// The refusal of an unknown or expired credential.
@@ -148,6 +182,12 @@ pub fn unauthorized() -> Refusal {
 }
 
 impl Fault {
+    /// Answers that are held back, and the gate that lets them go.
+    pub fn held() -> (Self, Gate) {
+        let gate = Gate::default();
+        (Self::Held(gate.clone()), gate)
+    }
+
     /// The answer that takes the place of the server's, if the fault is one.
     pub fn refusal(&self, kinds: &[Kind], request: &Request) -> Option<Refusal> {
         Some(match self {
@@ -176,6 +216,7 @@ impl Fault {
             | Self::CutAfter
             | Self::CutInside
             | Self::Slow(_)
+            | Self::Held(_)
             | Self::StallBefore
             | Self::StallAfter => return None,
         })

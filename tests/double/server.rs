@@ -166,6 +166,7 @@ async fn serve(
     let faults = lock(&shared.script).strike(&request);
     let mut wait = *lock(&shared.latency);
     let (mut lost, mut torn, mut stalled) = (false, false, false);
+    let mut held = None;
     let mut refusal = user.is_none().then(unauthorized);
     for fault in &faults {
         match fault {
@@ -175,6 +176,7 @@ async fn serve(
             Fault::StallBefore => stall(shared).await,
             Fault::StallAfter => stalled = true,
             Fault::Slow(more) => wait += *more,
+            Fault::Held(gate) => held = Some(gate),
             other => {
                 let kinds = &lock(&shared.api).kinds;
                 refusal = refusal.or_else(|| other.refusal(kinds, &request));
@@ -190,6 +192,9 @@ async fn serve(
     }
     if stalled {
         stall(shared).await;
+    }
+    if let Some(gate) = held {
+        gate.hold().await;
     }
     if !wait.is_zero() {
         tokio::time::sleep(wait).await;

@@ -1,7 +1,6 @@
 //! Reading: what is asked for, in pages, as of one moment.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use calicoctl_protect::calico::{DatastoreKind, Kind, ObjectId, Snapshot, Version};
 use calicoctl_protect::selector::Selector;
@@ -96,25 +95,15 @@ async fn writes_of_others_between_pages_are_not_seen() {
     );
     bench.load((0..6).map(|n| mk_hep(&format!("h{n}"), &[])));
     // The first list, which the moment is taken from, is answered late: somebody else writes.
-    let first = When::path("/clusterinformations");
-    bench
-        .double
-        .fault(first, Fault::Slow(Duration::from_millis(400)));
+    let (held, gate) = Fault::held();
+    bench.double.fault(When::path("/clusterinformations"), held);
     let wanted = kinds_wanted(&[Kind::Node, Kind::HostEndpoint]);
     let read = bench.store.read(&wanted);
     let double = &bench.double;
     let meddle = async {
-        let asked = |double: &Double| {
-            let requests = double.requests();
-            requests
-                .iter()
-                .any(|r| r.path.ends_with("/clusterinformations"))
-        };
-        while !asked(double) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.reached().await;
         double.load([mk_hep("h9", &[]).into_value()]);
+        gate.open();
     };
     let (snapshot, ()) = tokio::join!(read, meddle);
     let revisions = bench.store.list_revisions();

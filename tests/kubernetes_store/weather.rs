@@ -131,7 +131,7 @@ async fn a_write_whose_answer_is_lost_takes_effect_once() {
     ] {
         for method in ["POST", "PATCH", "DELETE"] {
             let limits = Limits {
-                answer: Duration::from_millis(400),
+                answer: Duration::from_secs(1),
                 ..limits()
             };
             let mut bench = mk_bench_with(crate::double::Shape::NativeV3, "v3.32.1", limits);
@@ -188,7 +188,6 @@ async fn what_somebody_else_did_meanwhile_is_not_taken_for_ours() {
 #[tokio::test]
 async fn a_server_that_goes_away_in_the_middle_leaves_an_honest_account() {
     let limits = Limits {
-        answer: Duration::from_millis(300),
         in_flight: 2,
         ..limits()
     };
@@ -280,12 +279,8 @@ async fn a_server_that_does_not_answer_is_not_waited_for_forever() {
         ..limits()
     };
     let mut bench = mk_bench_with(crate::double::Shape::NativeV3, "v3.32.1", limits);
-    bench
-        .double
-        .fault(When::any(), Fault::Slow(Duration::from_secs(60)));
-    let started = Instant::now();
+    bench.double.fault(When::any(), Fault::StallBefore);
     let error = bench.store.read(&kinds_wanted(&[])).await.unwrap_err();
-    assert!(started.elapsed() < Duration::from_secs(5));
     assert!(
         error.message.contains("did not answer within 0.05 s"),
         "{}",

@@ -96,21 +96,14 @@ fn states(place: &Place) -> Vec<String> {
         .collect()
 }
 
-/// Takes a label off an object as soon as it is there, as a controller with a name does.
-async fn take_off(double: &Double, resource: &str, name: &str, manager: &str) {
-    let labelled = || {
-        let object = double.get(resource, name).unwrap();
-        object["metadata"]["labels"].get(LABEL).is_some()
-    };
-    until("no label came", labelled).await;
+/// Takes the label off an object again, as a controller with a name does.
+fn take_off(double: &Double, resource: &str, name: &str, manager: &str) {
     let mut object = double.get(resource, name).unwrap();
     let version = object["apiVersion"].clone();
     let metadata = object["metadata"].as_object_mut().unwrap();
     metadata.shift_remove("resourceVersion");
-    metadata["labels"]
-        .as_object_mut()
-        .unwrap()
-        .shift_remove(LABEL);
+    let labels = metadata["labels"].as_object_mut().unwrap();
+    assert!(labels.shift_remove(LABEL).is_some(), "no label came");
     metadata.insert(
         "managedFields".into(),
         json!([{"manager": manager, "operation": "Update", "fieldsType": "FieldsV1",
@@ -135,12 +128,13 @@ async fn a_label_that_a_controller_takes_off_again_is_a_failure_that_names_it() 
     ] {
         let place = native().await;
         let before = place.stored().await;
-        // The label takes effect at once; the answer that says so takes its time.
-        let written = When::write().and_path(object);
-        let slow = Fault::Slow(Duration::from_millis(500));
-        place.double().fault(written, slow);
+        // The label takes effect at once; the answer that says so comes later.
+        let (held, gate) = Fault::held();
+        place.double().fault(When::write().and_path(object), held);
         let child = spawn(&place, &format!("grant typha --node {host} --yes"));
-        take_off(place.double(), resource, object, owner).await;
+        gate.reached().await;
+        take_off(place.double(), resource, object, owner);
+        gate.open();
         let run = end(child);
         assert_eq!(run.code, 6, "{run}");
         run.says("error: 1 object did not stay as written")
@@ -293,15 +287,18 @@ async fn ctrl_c_lets_what_is_on_its_way_arrive_and_begins_no_more() {
         place.load(hosts());
         let double = place.double();
         let before = place.stored().await;
-        double.fault(When::write(), Fault::Slow(Duration::from_millis(300)));
+        let (held, gate) = Fault::held();
+        double.fault(When::write().and_path("hostendpoints"), held);
         let child = spawn(&place, "grant typha --all-nodes --yes");
         let writes = || double.requests().iter().filter(|r| r.is_write()).count();
-        // The network set is written first, and alone.
-        until("no label is written", || writes() > 1).await;
+        gate.reached().await;
         let interrupted = std::process::Command::new("kill")
             .args(["-INT", &child.id().to_string()])
             .status();
         assert!(interrupted.unwrap().success());
+        // Time to hear it, while nothing else can be begun.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        gate.open();
         let run = end(child);
         assert_eq!(run.code, 6, "{run}");
         run.says("written, then: interrupted")
