@@ -317,7 +317,19 @@ pub fn judge(
     let next = match next {
         Ok(next) => next,
         // What is half-written is told rather than why it cannot be gone on with.
-        Err(error) => return Err(if partly { conflict } else { error }),
+        Err(_) if partly => return Err(conflict),
+        // What the command names may be gone by now; the command is not to blame.
+        Err(error) if error.exit == Exit::Usage => {
+            return Err(CliError {
+                exit: Exit::Conflict,
+                message: format!(
+                    "{}; the command makes no plan any more: {}",
+                    conflict.message, error.message
+                ),
+                ..error
+            });
+        }
+        Err(error) => return Err(error),
     };
     if next.plan.is_empty() {
         return Ok(next);

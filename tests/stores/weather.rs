@@ -1,7 +1,5 @@
 //! Bad input and bad weather, as a user meets them: words, hint, exit code, and nothing lost.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use super::double::{ADMIN_TOKEN, Credentials, Double, Fault, Grant, Shape, When};
@@ -193,31 +191,17 @@ async fn an_annotation_that_is_no_json_stops_before_anything_is_planned() {
     .await;
 }
 
-/// Starts the grant, waits until its dry run is under way, and does something behind its back.
-async fn meanwhile(place: &Place, act: impl FnOnce(&Double)) -> Run {
-    // The first write that is meant waits a while.
-    let double = place.double();
-    let slow = Fault::Slow(Duration::from_secs(2));
-    double.fault(
-        When::method("PATCH")
-            .and_query("dryRun=All")
-            .and_path("/hostendpoints/"),
-        slow,
-    );
-    let mut command = place.command(GRANT);
+/// Starts a grant, waits until its dry run is under way, and does something behind its back.
+async fn meanwhile(place: &Place, line: &str, act: impl FnOnce(&Double)) -> Run {
+    let (double, (held, gate)) = (place.double(), Fault::held());
+    let dry_run = When::method("PATCH").and_query("dryRun=All");
+    let dry_run = dry_run.and_path("/hostendpoints/");
+    double.fault(dry_run, held);
+    let mut command = place.command(line);
     let running = tokio::task::spawn_blocking(move || Run::of(&mut command));
-    let begin = Instant::now();
-    let tried = |double: &Double| {
-        let requests = double.requests();
-        requests
-            .iter()
-            .any(|r| r.method == "PATCH" && !r.param("dryRun").is_empty())
-    };
-    while !tried(double) {
-        assert!(begin.elapsed() < Duration::from_secs(60), "no dry run came");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    gate.reached().await;
     act(double);
+    gate.open();
     running.await.unwrap()
 }
 
@@ -235,7 +219,7 @@ async fn an_object_that_is_changed_or_deleted_before_it_is_written() {
     };
     let delete = |double: &Double| double.remove(heps, "w-1-eth0");
     let place = native().await;
-    let run = meanwhile(&place, change).await;
+    let run = meanwhile(&place, GRANT, change).await;
     // The plan still means the same: it is proved again and goes on.
     assert_eq!(run.code, 0, "{run}");
     run.says("HostEndpoint/w-1-eth0 was changed since it was read")
@@ -245,10 +229,24 @@ async fn an_object_that_is_changed_or_deleted_before_it_is_written() {
     assert_eq!(hep["metadata"]["labels"]["allowed-typha-client"], "true");
     let place = native().await;
     conflict(
-        &meanwhile(&place, delete).await,
+        &meanwhile(&place, GRANT, delete).await,
         "HostEndpoint/w-1-eth0 is not there any more",
     );
     assert!(place.double().get(heps, "w-1-eth0").is_none());
+}
+
+#[tokio::test]
+async fn a_host_that_goes_away_before_it_is_written_is_no_wrong_usage() {
+    let place = native().await;
+    let delete = |double: &Double| {
+        double.remove("hostendpoints.projectcalico.org", "w-1-eth0");
+        double.remove("nodes", "w-1");
+    };
+    let run = meanwhile(&place, "grant typha --node w-1 --yes", delete).await;
+    assert_eq!(run.code, 4, "{run}");
+    run.says("HostEndpoint/w-1-eth0 is not there any more")
+        .says("; the command makes no plan any more: unknown node `w-1`")
+        .says("hint: nodes here: ");
 }
 
 /// Another writer: exit code 4 with nothing written, 6 where other objects of the same stage were
