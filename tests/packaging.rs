@@ -36,22 +36,34 @@ fn names(documents: &[Value], kind: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_nightly_check_is_bound_to_the_role_that_looks() {
-    let roles = names(&documents("packaging/rbac/check.yaml"), "ClusterRole");
+fn the_nightly_check_is_bound_to_the_roles_that_look() {
     let manifests = documents("packaging/kubernetes/check-cronjob.yaml");
-    let accounts = names(&manifests, "ServiceAccount");
-    let find = |kind: &str| manifests.iter().find(|d| d["kind"] == kind).unwrap();
-    let binding = find("ClusterRoleBinding");
-    assert!(roles.contains(binding["roleRef"]["name"].as_str().unwrap()));
-    let job = find("CronJob");
+    let of_kind = |kind: &str| -> Vec<&Value> {
+        let of_kind = manifests.iter().filter(|d| d["kind"] == kind);
+        of_kind.collect()
+    };
+    let job = of_kind("CronJob")[0];
     let pod = &job["spec"]["jobTemplate"]["spec"]["template"]["spec"];
     let account = pod["serviceAccountName"].as_str().unwrap();
-    assert!(accounts.contains(account));
-    let subject = &binding["subjects"][0];
-    assert_eq!(subject["name"], account);
-    for place in [&subject["namespace"], &job["metadata"]["namespace"]] {
-        assert!(names(&manifests, "Namespace").contains(place.as_str().unwrap()));
+    assert!(names(&manifests, "ServiceAccount").contains(account));
+    let namespaces = names(&manifests, "Namespace");
+    assert!(namespaces.contains(job["metadata"]["namespace"].as_str().unwrap()));
+    let mut bound = BTreeSet::new();
+    for binding in of_kind("ClusterRoleBinding") {
+        let subject = &binding["subjects"][0];
+        assert_eq!(subject["name"], account);
+        assert!(namespaces.contains(subject["namespace"].as_str().unwrap()));
+        bound.insert(binding["roleRef"]["name"].as_str().unwrap().to_owned());
     }
+    let files = [
+        "packaging/rbac/check.yaml",
+        "packaging/rbac/aggregated-api.yaml",
+    ];
+    let roles = files
+        .iter()
+        .flat_map(|file| names(&documents(file), "ClusterRole"));
+    let that_look: BTreeSet<String> = roles.filter(|role| role.ends_with("check")).collect();
+    assert_eq!(bound, that_look);
 }
 
 #[test]

@@ -33,6 +33,10 @@ const JOB: &[&str] = &[
     "grant etcd --net 203.0.113.16/28 --yes",
     "grant typha --workload shop/app=='agent' --yes",
     "grant typha --workload shop/app=='queue' --yes",
+    "grant typha --workload shop/app=='alone' --yes",
+    "grant typha --workload shop/app=='later' --yes",
+    "grant typha --workload shop/app=='nightly' --yes",
+    "grant typha --workload shop/app=='db' --pods-only --yes",
     "server etcd --node cp-1 --grant-needed --prune --yes",
     "server etcd --node cp-1 --order 400 --yes",
     "server db --port tcp/5432 --workload shop/app=='db' --tier guard --yes",
@@ -125,7 +129,11 @@ fn prove(shape: Shape, version: &str, roles: &[&str], job: &[&str]) -> (Uses, Us
             .filter(|right| needed.insert((*right).clone()))
         {
             bench.double.deny(&right.verb, &right.resource);
-            let changes = matches!(right.verb.as_str(), "create" | "patch" | "delete");
+            // A pod is read whole before it is changed.
+            let changes = match right.verb.as_str() {
+                "create" | "patch" | "delete" => true,
+                verb => verb == "get" && right.resource == "pods",
+            };
             let command = if changes { command } else { &rehearsal[..] };
             let without = bench.run(USER, command);
             bench.double.pardon();
@@ -278,9 +286,30 @@ fn more() -> Vec<Value> {
             },
         })
     };
+    let in_batch = |kind: &str, name: &str, spec: Value| {
+        json!({
+            "apiVersion": "batch/v1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": "shop"},
+            "spec": spec,
+        })
+    };
+    let job = |name: &str| {
+        json!({
+            "suspend": true,
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "example.test/x:1"}]},
+            },
+        })
+    };
+    let nightly = json!({"schedule": "17 3 * * *", "jobTemplate": {"spec": job("nightly")}});
     vec![
         workload("DaemonSet", "agent"),
         workload("StatefulSet", "queue"),
+        workload("ReplicaSet", "alone"),
+        in_batch("Job", "later", job("later")),
+        in_batch("CronJob", "nightly", nightly),
     ]
 }
 

@@ -317,11 +317,13 @@ impl Desk<'_> {
         if answer.status == 404 {
             return Err(conflict(format!("{id} is not there any more")));
         }
-        let value: Option<Value> = answer
-            .is_success()
-            .then(|| serde_json::from_slice(&answer.body).ok())
-            .flatten();
-        let value = value.ok_or_else(|| failed(format!("{id} cannot be read again")))?;
+        if !answer.is_success() {
+            let resource = self.resource(id)?;
+            let server = self.transport.server();
+            return Err(trouble::of_answer(server, &answer, "get", &resource));
+        }
+        let value: Value = serde_json::from_slice(&answer.body)
+            .map_err(|error| failed(format!("{id} does not parse: {error}")))?;
         let version = value.pointer("/metadata/resourceVersion");
         if version.and_then(Value::as_str) != Some(&place.latest) {
             return Err(conflict(format!("{id} was changed since it was read")));
