@@ -191,7 +191,7 @@ fn a_change_of_meaning_while_the_question_stands_is_a_conflict() {
     };
     run.ended(4, &["y"])
         .shows("`hosts/workers.yaml` has changed since it was read")
-        .shows("the plan does not mean any more what was shown")
+        .shows("the plan no longer means what was shown")
         .shows("- approved, + now")
         .shows("run the command again to see the plan as it is now");
     assert_eq!(cluster.read("hosts/workers.yaml"), theirs);

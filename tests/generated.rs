@@ -41,7 +41,9 @@ fn all(command: &Command) -> Vec<&Command> {
 
 /// What stands behind a command's options: sections with a heading and indented lines.
 fn sections(command: &Command) -> Vec<(String, Vec<String>)> {
-    let text = command.get_after_help().map(ToString::to_string);
+    let text = command.get_after_long_help();
+    let text = text.or_else(|| command.get_after_help());
+    let text = text.map(ToString::to_string);
     let mut sections: Vec<(String, Vec<String>)> = Vec::new();
     for line in text.unwrap_or_default().lines() {
         match line

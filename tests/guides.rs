@@ -4,8 +4,8 @@
 //! A page names its sample by a line `<!-- sample: tests/data/clusters/kubeadm -->`; the copy is
 //! `cluster/` beneath the folder where the shell runs. A line that is only `...` stands for any
 //! number of lines, `[..]` for any part of a line. A command that fails must be followed by
-//! `echo $?`, so that the page shows its exit code. `CALICOCTL_PROTECT_UPDATE=1` writes what the
-//! commands print today into the pages.
+//! `echo $?`, so that the page shows its exit code. `UPDATE=1` writes what the commands print today into
+//! the pages.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ struct Step {
 }
 
 /// Set, it lets pages and pictures be written anew.
-const UPDATE: &str = "CALICOCTL_PROTECT_UPDATE";
+const UPDATE: &str = "UPDATE";
 
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,6 +179,16 @@ fn run_page(page: &Path) {
             .and_then(|rest| rest.strip_suffix(" -->"))
     });
     let sample = sample.unwrap_or_else(|| panic!("{}: names no sample", page.display()));
+    // Readers need a copy, too.
+    let copies = [
+        format!("`cp -R {sample} cluster`"),
+        format!("`cp -R {sample} .`"),
+    ];
+    assert!(
+        copies.iter().any(|copy| text.contains(copy)),
+        "{}: does not say how to get its sample",
+        page.display()
+    );
     let outcomes = run(&Cluster::copy_of(&sources().join(sample)), &steps);
 
     let mut differences = String::new();

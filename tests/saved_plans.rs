@@ -142,7 +142,7 @@ fn a_diff_of_a_stale_plan_is_what_differs() {
     replace(&cluster, "hosts/workers.yaml", "192.0.2.21", "192.0.2.99");
     cluster
         .refused(4, &["diff", PLAN])
-        .says("does not mean any more what was approved")
+        .says("no longer means what was approved")
         .says("- approved, + now")
         .says("hint: make the plan anew and have it approved")
         .shows_nothing();
@@ -209,7 +209,7 @@ fn a_plan_that_means_something_else_by_now_is_refused_with_the_difference() {
     let cluster = with_grant();
     replace(&cluster, "hosts/workers.yaml", "192.0.2.21", "192.0.2.99");
     let run = cluster.refused(4, &["apply", PLAN, "--yes"]);
-    run.says("error: refused: `plan.json` does not mean any more what was approved")
+    run.says("error: refused: `plan.json` no longer means what was approved")
         .says("- approved, + now")
         .says("changes:")
         .says("hint: make the plan anew and have it approved: `calicoctl-protect --manifests cluster grant etcd --node worker-1 --out plan.json`")
@@ -274,7 +274,7 @@ fn changes_that_the_command_does_not_make_are_refused_even_under_a_checksum() {
     put(&cluster, &signed(&edited));
     cluster
         .refused(4, &["apply", PLAN, "--yes"])
-        .says("does not mean any more what was approved");
+        .says("no longer means what was approved");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The digits, without letters that look like others (Crockford's).
@@ -21,8 +22,11 @@ const EPOCH: i64 = 1_577_836_800;
 /// assert_eq!(id.to_string(), "6g0793");
 /// # Ok::<(), calicoctl_protect::apply::id::RunIdError>(())
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(into = "String", try_from = "String")]
+#[schemars(with = "String")]
 pub struct RunId(u64);
 
 /// A text that names no run.

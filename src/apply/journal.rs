@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::folder::{Actor, Folder, cannot, private, sync_folder};
@@ -66,7 +67,7 @@ pub struct Header {
 }
 
 /// What happened to a run. Steps are counted from zero.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Entry {
     /// A step may be written from now on.
@@ -80,6 +81,7 @@ pub enum Entry {
     /// The run has ended.
     Ended {
         /// When.
+        #[schemars(with = "String")]
         at: Timestamp,
         /// How.
         how: End,
@@ -90,6 +92,7 @@ pub enum Entry {
     /// Somebody goes on with a run that stopped half-way.
     Resumed {
         /// When.
+        #[schemars(with = "String")]
         at: Timestamp,
         /// Who.
         by: Actor,
@@ -97,6 +100,7 @@ pub enum Entry {
     /// Another writer came in between, and what was left to do was planned anew.
     Replanned {
         /// When.
+        #[schemars(with = "String")]
         at: Timestamp,
         /// Steps that were intended and came to nothing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -108,16 +112,19 @@ pub enum Entry {
     /// Everything has been written; it will be taken back unless somebody says to keep it.
     Awaiting {
         /// Until when.
+        #[schemars(with = "String")]
         until: Timestamp,
     },
     /// Somebody said to keep it.
     Confirmed {
         /// When.
+        #[schemars(with = "String")]
         at: Timestamp,
     },
     /// Another run has taken it back.
     Undone {
         /// When.
+        #[schemars(with = "String")]
         at: Timestamp,
         /// Which.
         by: RunId,
@@ -125,6 +132,7 @@ pub enum Entry {
     /// The run that took it back has been taken back itself.
     Redone {
         /// When.
+        #[schemars(with = "String")]
         at: Timestamp,
         /// By which run.
         by: RunId,
@@ -132,7 +140,7 @@ pub enum Entry {
 }
 
 /// How a run has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// Everything has been written.

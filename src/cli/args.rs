@@ -74,7 +74,7 @@ pub enum LogLevel {
     /// Nothing.
     #[default]
     Panic,
-    /// Nothing, either.
+    /// Nothing either.
     Fatal,
     /// What failed.
     Error,
@@ -161,7 +161,7 @@ pub struct Running {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// End with exit code 2 when changes are pending (with --dry-run)
+    /// End with exit code 2 when changes are pending (with --dry-run or --out)
     #[arg(long)]
     pub detailed_exitcode: bool,
 
@@ -171,7 +171,8 @@ pub struct Running {
 
     /// Take it back unless it is confirmed within this time: `30s`, `5m`, `1h`
     ///
-    /// After writing it waits for the Enter key or for `confirm` from anywhere. When the time is up,
+    /// After writing it waits for the Enter key, or for `confirm` from another terminal of the same
+    /// user (or a machine that shares the journal's folder). When the time is up,
     /// on Ctrl-C, when the terminal hangs up, or when the cluster gives no answer any more, what was
     /// written is taken back, proved and read back. That is tried for ten minutes where the cluster
     /// does not answer; `undo` does it at any time. It saves those who cut others off. Who cuts off

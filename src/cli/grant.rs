@@ -37,7 +37,7 @@ pub struct GrantArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  calicoctl-protect revoke etcd --node worker-3
+  calicoctl-protect revoke etcd --node worker-1
   calicoctl-protect revoke etcd --net 192.0.2.0/28 --dry-run")]
 pub struct RevokeArgs {
     #[command(flatten)]

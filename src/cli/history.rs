@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::args::{Format, Global};
@@ -42,42 +43,64 @@ pub struct HistoryArgs {
 }
 
 /// The list of runs, for programs.
-#[derive(Debug, Serialize)]
-struct History {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct History {
+    /// Version of the output's form. Minor versions add.
     format_version: &'static str,
+    /// The runs, oldest first.
     runs: Vec<RunReport>,
 }
 
 /// One run, for programs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct RunReport {
+    /// Its id, as `undo`, `confirm` and `apply --resume` take it.
     id: RunId,
+    /// When it began.
+    #[schemars(with = "String")]
     started: jiff::Timestamp,
+    /// Who began it.
     user: String,
+    /// On which machine.
     host: String,
+    /// By which command, word by word.
     command: Vec<String>,
+    /// What was written to.
     datastore: Datastore,
+    /// How it stands: `done`, `partly`, `undone`, `unconfirmed` or `nothing written`.
     state: &'static str,
     /// Whether a process is at it now.
     running: bool,
+    /// Why it did not do all.
     why: Option<String>,
+    /// How many changes it has.
     steps: usize,
+    /// How many of them are written.
     written: usize,
+    /// How many were read back as they were meant.
     read_back: usize,
+    /// The run that it takes back.
     undoes: Option<RunId>,
+    /// The run that has taken it back.
     undone_by: Option<RunId>,
+    /// After so many seconds it is taken back unless somebody confirms it.
     confirm_within_seconds: Option<u64>,
 }
 
 /// One run with all that is known of it, for programs.
-#[derive(Debug, Serialize)]
-struct Detail {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Detail {
+    /// Version of the output's form. Minor versions add.
     format_version: &'static str,
+    /// The run.
     #[serde(flatten)]
     run: RunReport,
+    /// The risks that were taken.
     waivers: Waivers,
+    /// The changes, in the order of writing.
     changes: Vec<Change>,
+    /// What happened to it.
     events: Vec<Entry>,
 }
 

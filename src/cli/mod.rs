@@ -62,7 +62,8 @@ use crate::store::manifests::Manifests;
     version,
     max_term_width = 100,
     propagate_version = false,
-    after_help = after_help()
+    after_help = after_help(),
+    after_long_help = after_long_help()
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -84,6 +85,39 @@ fn after_help() -> String {
             text + &format!("\n  {:<4}{meaning}", exit.code())
         });
     format!("{EXAMPLES}\n\nExit codes:{codes}")
+}
+
+const ENVIRONMENT: &str = "
+  HTTPS_PROXY, NO_PROXY   the proxy on the way to the API server, as kubectl takes it
+  NO_COLOR                no colours, unless --color says otherwise
+  XDG_STATE_HOME          where journals are kept, in a folder of their own (else ~/.local/state)";
+
+const FILES: &str = "
+  ~/.kube/config                      kubeconfig, unless KUBECONFIG or --kubeconfig names others
+  ~/.local/state/calicoctl-protect/   journals: what was written, for `history`, `undo` and `apply --resume`";
+
+/// What stands behind the options of `--help` and in the manual.
+fn after_long_help() -> String {
+    let mut variables = String::new();
+    let mut width = 0;
+    for name in config::variables() {
+        let (gap, length) = match width {
+            0 => ("\n  ", 2),
+            used if used + 2 + name.len() > 98 => (",\n  ", 2),
+            used => (", ", used + 2),
+        };
+        variables.push_str(gap);
+        variables.push_str(name);
+        width = length + name.len();
+    }
+    format!(
+        "{}\n\nEnvironment:\n  \
+        Where there is no configuration file, calicoctl's variables name the datastore. Each can be\n  \
+        written with CALICO_ before it, which then wins:{variables}\n{ENVIRONMENT}\n\n\
+        Files:\n  {:<36}calicoctl's configuration, unless --config names another{FILES}",
+        after_help(),
+        config::DEFAULT_FILE,
+    )
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +154,10 @@ fn by_name(mut command: clap::Command, called: Called) -> clap::Command {
     let examples = command.get_after_help().map(ToString::to_string);
     if let Some(examples) = examples {
         command = command.after_help(called.name_commands(&examples));
+    }
+    let more = command.get_after_long_help().map(ToString::to_string);
+    if let Some(more) = more {
+        command = command.after_long_help(called.name_commands(&more));
     }
     command.mut_subcommands(|inner| by_name(inner, called))
 }

@@ -145,13 +145,17 @@ pub fn refuse(proof: &Proof, waivers: &Waivers) -> Result<(), CliError> {
                 counted(count, "needed flow")
             ),
         );
-        let supply = match first.decision.reason() {
-            Some(Reason::Missing(missing)) => missing.remedy(),
-            _ => None,
+        let supply = match (first.decision.reason(), first.need.rule.server) {
+            (Some(Reason::Missing(missing)), _) => missing.remedy().map(|it| it + ", or "),
+            (_, Some(server)) => Some(format!(
+                "let in whoever must get in (`grant {server} --net NETWORK`), then "
+            )),
+            // Left open for the user's own ways in alone.
+            _ => Some("make sure that you get in from where you are, then ".to_owned()),
         };
         return Err(detailed(error, &cut, count, waived).hint(format!(
-            "{}, or take the risk for each flow: `--accept-unproven {}`",
-            supply.as_deref().unwrap_or("supply what is missing"),
+            "{}take the risk for each flow: `--accept-unproven {}`",
+            supply.unwrap_or_default(),
             first_open(first, waived)
         )));
     }

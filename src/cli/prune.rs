@@ -47,7 +47,7 @@ Examples:
   calicoctl-protect restore etcd
 
   # a port that somebody took out by hand, on one node
-  calicoctl-protect restore tcp/22 --direction inbound --node w1 --add")]
+  calicoctl-protect restore tcp/22 --direction inbound --node worker-1 --add")]
 pub struct RestoreArgs {
     #[command(flatten)]
     ports: PortArgs,

@@ -135,7 +135,7 @@ fn refuse_stale(
     }
     let error = saved_plan::stale(
         format!(
-            "refused: `{}` does not mean any more what was approved",
+            "refused: `{}` no longer means what was approved",
             path.display()
         ),
         &differences,

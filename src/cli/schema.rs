@@ -6,7 +6,7 @@ use schemars::{Schema, schema_for};
 use super::error::CliError;
 use super::exit::Exit;
 use super::ui::Ui;
-use super::version;
+use super::{history, version};
 use crate::plan::report;
 use crate::plan::saved::SavedFile;
 
@@ -35,6 +35,10 @@ pub enum Document {
     Check,
     /// What `explain` prints
     Explain,
+    /// What `history` prints
+    History,
+    /// What `history ID` prints
+    Run,
     /// What `version` prints
     Version,
 }
@@ -49,6 +53,8 @@ impl Document {
             Self::Status => schema_for!(report::Status),
             Self::Check => schema_for!(report::Check),
             Self::Explain => schema_for!(report::Explanation),
+            Self::History => schema_for!(history::History),
+            Self::Run => schema_for!(history::Detail),
             Self::Version => schema_for!(version::Versions),
         }
     }

@@ -1,5 +1,7 @@
 //! `server`: protect a server.
 
+use std::fmt::Write as _;
+
 use clap::{Args, ValueEnum};
 
 use super::args::{Nodes, Writing, ports, workload};
@@ -12,12 +14,45 @@ use crate::calico::policy::DEFAULT_TIER;
 use crate::plan::Course;
 use crate::plan::reading::Question;
 use crate::plan::settle::settled;
-use crate::reach::needs::families;
-use crate::recipe::Draft;
+use crate::reach::needs::{RULES, families};
 use crate::recipe::failsafes::{Failsafes, PortChoice, prune};
 use crate::recipe::grant::grant_needed;
 use crate::recipe::policies::Approach;
 use crate::recipe::server::{ProtectServer, note_failsafes, protect};
+use crate::recipe::{Draft, catalogue};
+
+const EXAMPLES: &str = "\
+Examples:
+  # etcd on the control plane, as a rehearsal on manifests
+  calicoctl-protect --manifests cluster/ server etcd \\
+      --node-selector 'has(node-role.kubernetes.io/control-plane)' --dry-run
+
+  # Felix's metrics on one interface of two hosts
+  calicoctl-protect server felix-metrics --node worker-1 --node worker-2 --interface eth0
+
+  # a server of your own, in a tier that passes everything else on
+  calicoctl-protect server postgres --port tcp/5432 --workload 'shop/app == \"db\"' --tier guard";
+
+/// What stands behind the options of `--help` and in the manual.
+fn after_long_help() -> String {
+    let mut text = format!("{EXAMPLES}\n\nKnown servers:");
+    for server in catalogue::SERVERS {
+        let ports: Vec<String> = server.ports.iter().map(ToString::to_string).collect();
+        let needs = RULES.iter().filter(|rule| rule.server == Some(server.name));
+        let needs: Vec<&str> = needs.map(|rule| rule.name).collect();
+        let needs = match needs.is_empty() {
+            true => String::new(),
+            false => format!(" (needed flows: {})", needs.join(", ")),
+        };
+        let (name, about) = (server.name, server.about);
+        let _ = write!(
+            text,
+            "\n  {name:<24}  {:<20}  {about}{needs}",
+            ports.join(", ")
+        );
+    }
+    text
+}
 
 /// Protect a server: shut out everybody but its clients
 ///
@@ -29,19 +64,9 @@ use crate::recipe::server::{ProtectServer, note_failsafes, protect};
 /// clients first, then prune the port with `--prune` or the command `prune`.
 ///
 /// Known servers need no --port: etcd, etcd-peer, typha, typha-metrics, felix-metrics, bgp,
-/// kube-apiserver, kubelet and more.
+/// kube-apiserver, kubelet and more, which `server --help` lists.
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  # etcd on the control plane, as a rehearsal on manifests
-  calicoctl-protect --manifests cluster/ server etcd \\
-      --node-selector 'has(node-role.kubernetes.io/control-plane)' --dry-run
-
-  # Felix's metrics on one interface of two hosts
-  calicoctl-protect server felix-metrics --node w1 --node w2 --interface eth0
-
-  # a server of your own, in a tier that passes everything else on
-  calicoctl-protect server postgres --port tcp/5432 --workload 'shop/app == \"db\"' --tier guard")]
+#[command(after_help = EXAMPLES, after_long_help = after_long_help())]
 pub struct ServerArgs {
     /// Name of the server: it becomes part of labels and policy names
     #[arg(value_name = "NAME")]
@@ -70,7 +95,7 @@ pub struct ServerArgs {
     #[arg(long, value_name = "TIER")]
     tier: Option<String>,
 
-    /// Order of the policy; lower runs first
+    /// Order of the policy; lower runs first [default: 500, or as it is]
     #[arg(long, value_name = "NUMBER")]
     order: Option<f64>,
 

@@ -345,7 +345,7 @@ pub fn judge(
     let refused = if differences.is_empty() {
         refuse(&next, waivers)
     } else {
-        let stale = "the plan does not mean any more what was shown".to_owned();
+        let stale = "the plan no longer means what was shown".to_owned();
         Err(saved_plan::stale(stale, &differences)
             .hint("run the command again to see the plan as it is now"))
     };

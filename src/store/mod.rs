@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -132,7 +133,7 @@ impl Write {
 
 /// What a store wants kept of what it is about to write over, so that it can be put back to the
 /// letter and not only by its meaning. What it says is the store's own business; it holds no secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Keepsake(pub Value);
 
 /// What kind of failure a store met; decides the exit code.

@@ -93,11 +93,12 @@ fn item(text: &mut String, arg: &Arg) {
     };
     let help = arg.get_long_help().or_else(|| arg.get_help());
     let help = help.map(ToString::to_string).unwrap_or_default();
-    let _ = write!(
-        text,
-        "- `{shown}`: {}",
-        help.replace("\n\n", " ").replace('\n', " ")
-    );
+    let paragraphs: Vec<String> = help
+        .split("\n\n")
+        .map(|paragraph| paragraph.replace('\n', " "))
+        .collect();
+    // The first has no full stop of its own.
+    let _ = write!(text, "- `{shown}`: {}", paragraphs.join(". "));
     if takes_value {
         let defaults = arg.get_default_values().iter();
         let defaults: Vec<String> = defaults.map(|d| format!("`{}`", d.display())).collect();

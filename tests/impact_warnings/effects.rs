@@ -172,7 +172,7 @@ fn w05_one_interface_is_not_the_host() {
     });
     let warning = shown.get("other-interfaces");
     assert_eq!(warning.hosts, ["m1"]);
-    assert!(warning.text.contains("`postgres` is protected on eth0 only: tunnel vxlan.calico, interface br0, interface eth1, loopback stay open"), "{}", warning.text);
+    assert!(warning.text.contains("`postgres` is protected on eth0 only: tunnel vxlan.calico, interface br0, interface eth1 and loopback stay open"), "{}", warning.text);
     assert!(
         mk_protect(&mk_pruned(&cluster, "etcd"), "etcd", |_| ())
             .find("other-interfaces")

@@ -22,7 +22,7 @@ pub(super) struct Field {
 }
 
 /// The one setting whose variable has no form without the prefix, because calicoctl gives it none.
-const TOKEN: (&str, &str) = ("k8sAPIToken", "CALICO_K8SAPITOKEN");
+pub(super) const TOKEN: (&str, &str) = ("k8sAPIToken", "CALICO_K8SAPITOKEN");
 
 /// Variables that look as if calicoctl read them, and what to use instead.
 const NOT_READ: &[(&str, &str)] = &[

@@ -18,6 +18,12 @@ use super::{StoreError, StoreErrorKind};
 /// Where the configuration file is unless an option names another.
 pub const DEFAULT_FILE: &str = "/etc/calico/calicoctl.cfg";
 
+/// The variables that calicoctl's settings are read from where there is no file.
+pub fn variables() -> impl Iterator<Item = &'static str> {
+    let settings = fields::FIELDS.iter().filter_map(|field| field.variable);
+    settings.chain([fields::TOKEN.1])
+}
+
 /// Environment variables.
 pub type Environment = BTreeMap<String, String>;
 

@@ -122,12 +122,18 @@ fn other_interfaces(both: &Both<'_>, subject: &Subject, warnings: &mut Vec<Warni
         }
         named.push("loopback".to_owned());
         let interfaces: Vec<&str> = interfaces.into_iter().collect();
-        let key = (interfaces.join(", "), named.join(", "));
+        // Loopback is the last.
+        let ways = match named.split_last() {
+            Some((last, [])) => format!("{last} stays"),
+            Some((last, others)) => format!("{} and {last} stay", others.join(", ")),
+            None => continue,
+        };
+        let key = (interfaces.join(", "), ways);
         groups.entry(key).or_default().push(host.to_owned());
     }
     for ((interfaces, ways), hosts) in groups {
         let text = format!(
-            "`{}` is protected on {interfaces} only: {ways} stay open, and a tunnel address is reached from every pod and node",
+            "`{}` is protected on {interfaces} only: {ways} open, and a tunnel address is reached from every pod and node",
             subject.name
         );
         let warning = about(subject, "other-interfaces", hosts, text);
