@@ -15,7 +15,7 @@ use super::show::counted;
 use super::ui::Ui;
 use super::write::{self, Prepared, READING, Way};
 use crate::apply::{End, Entry, Folder, Journal, Record, RunId, State};
-use crate::calico::{Datastore, ObjectId, Snapshot};
+use crate::calico::{Datastore, DatastoreKind, ObjectId, Snapshot};
 use crate::plan::reading::Question;
 use crate::plan::rebase::{Overlap, Precedence};
 use crate::plan::replay::{Direction, Replay, replay};
@@ -124,6 +124,7 @@ pub async fn go_through<S: Store>(
     };
     let record = pick(&folder, direction, id)?;
     refuse_foreign(&record, &datastore)?;
+    tell_elsewhere(&record, &datastore, id, ui)?;
     let wanted = wanted(&record);
     let begun = SystemTime::now();
     let snapshot = ui.patiently(READING, store.read(&wanted)).await?;
@@ -269,6 +270,35 @@ fn refuse_foreign(record: &Record, now: &Datastore) -> Result<(), CliError> {
         ))
         .detail(format!("this one:  {} (cluster {is})", now.location))
         .hint("name the run's cluster: `--context`, `--kubeconfig`, `--config`, `--manifests`"))
+}
+
+/// A cluster that was made of another's objects has its GUID, too, and finds its runs: one that was made
+/// at another address is not guessed, and told where it is named.
+fn tell_elsewhere(
+    record: &Record,
+    now: &Datastore,
+    named: Option<RunId>,
+    ui: Ui,
+) -> Result<(), CliError> {
+    let was = &record.header.datastore;
+    let of_files = [was, now]
+        .iter()
+        .any(|d| d.kind == DatastoreKind::Manifests);
+    if of_files || was.location == now.location {
+        return Ok(());
+    }
+    let id = record.id();
+    let message = format!(
+        "run {id} was made at {}, and this is {}: a cluster of the same GUID, but perhaps another one",
+        was.location, now.location
+    );
+    if named.is_some() {
+        ui.warn(&message);
+        return Ok(());
+    }
+    Err(CliError::new(Exit::Conflict, message).hint(format!(
+        "if it is the same cluster, name the run: `undo {id}`"
+    )))
 }
 
 /// What is left to do, once it is known whose word counts where others have changed the same.

@@ -91,3 +91,24 @@ async fn an_object_that_is_gone_or_was_made_anew_is_told_from_ones_own() {
         assert_eq!(place.stored().await, before, "{:?}", place.what);
     }
 }
+
+#[tokio::test]
+async fn a_run_that_was_made_at_another_address_is_taken_back_by_its_id_alone() {
+    let place = Place::new(What::Kubernetes(Shape::NativeV3), "v3.32.1").await;
+    let place = place.unwrap();
+    let before = place.stored().await;
+    place.does("grant typha --node w-1 --yes");
+    let between = place.stored().await;
+    let path = place.kubeconfig();
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("127.0.0.1"), "{text}");
+    std::fs::write(&path, text.replace("127.0.0.1", "localhost")).unwrap();
+    let run = place.run("undo --yes");
+    assert_eq!(run.code, 4, "{run}");
+    run.says("a cluster of the same GUID, but perhaps another one");
+    assert_eq!(place.stored().await, between);
+    let hint = run.err.rsplit("name the run: `").next().unwrap();
+    let (undo, _) = hint.split_once('`').unwrap();
+    place.does(&format!("{undo} --yes")).says("warning: run ");
+    assert_eq!(place.stored().await, before);
+}
