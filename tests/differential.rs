@@ -27,7 +27,7 @@ mod naive;
 use calicoctl_protect::reach::World;
 
 /// What must occur in a run of many clusters: if one does not, the clusters have become tame.
-const REASONS: [&str; 42] = [
+const REASONS: [&str; 43] = [
     "EndOfTier",
     "EndpointToHost Accept",
     "EndpointToHost Drop",
@@ -52,6 +52,7 @@ const REASONS: [&str; 42] = [
     "Missing RulesInFront",
     "MissingProfile",
     "NeighbourDiscovery",
+    "NoDiscovery",
     "NoEndpoint INPUT false",
     "NoEndpoint INPUT true",
     "NoEndpoint OUTPUT true",

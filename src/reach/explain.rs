@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use super::connection::Connection;
+use super::discovery::Neighbour;
 use super::engine::{At, End, Engine, Flow, Gate};
 use super::hops::Next;
 use super::missing::Missing;
@@ -160,8 +161,9 @@ impl<'w> Way<'w, '_, '_> {
                     None => self.arrival(node, &packet, Some(ip))?,
                 };
                 let gate = self.gate(node, &interface, &packet);
-                let flow = Flow::new(One(Some(ip)));
-                self.arrive(node, &gate, packet, vec![flow], &dialled, MOST_HOPS)
+                let flows = vec![Flow::new(One(Some(ip)))];
+                let flows = self.discovered(node, &gate, &packet, flows);
+                self.arrive(node, &gate, packet, flows, &dialled, MOST_HOPS)
             }
         }
     }
@@ -230,6 +232,12 @@ impl<'w> Way<'w, '_, '_> {
         if let Next::Node { .. } | Next::Outside = next {
             flows = self.readdress(node, &out, &packet, flows, masquerade)?;
         }
+        if let Next::Node { device: None, .. } | Next::Outside = next {
+            let own = flows.first().and_then(|flow| flow.sources.0);
+            if let Some(own) = own.filter(|ip| node.has(*ip)) {
+                flows = self.discover(at, Neighbour::Sender, own, packet.near, flows);
+            }
+        }
         let sent = Passing::Sent(gate.clone());
         let flows = self.engine.passed(node, &sent, &packet, flows);
         match next {
@@ -267,6 +275,7 @@ impl<'w> Way<'w, '_, '_> {
         }
         self.remember(&flows);
         let node = self.named(name)?;
+        let is_on_link = device.is_none();
         let interface = match device {
             Some(device) => Interface::Named(device),
             None => {
@@ -275,7 +284,28 @@ impl<'w> Way<'w, '_, '_> {
             }
         };
         let gate = self.gate(node, &interface, &packet);
+        let flows = if is_on_link {
+            self.discovered(node, &gate, &packet, flows)
+        } else {
+            flows
+        };
         self.arrive(node, &gate, packet, flows, dialled, hops)
+    }
+
+    /// Lets those go on that find a node by the address of its own that they dial.
+    fn discovered(
+        &mut self,
+        node: &'w Node,
+        gate: &Gate,
+        packet: &Packet,
+        flows: Vec<Flow<One>>,
+    ) -> Vec<Flow<One>> {
+        let source = flows.first().and_then(|flow| flow.sources.0);
+        let Some(source) = source.filter(|_| node.has(packet.near)) else {
+            return flows;
+        };
+        let at = At { node, gate };
+        self.discover(at, Neighbour::Receiver, packet.near, source, flows)
     }
 
     fn remember(&mut self, flows: &[Flow<One>]) {

@@ -9,6 +9,7 @@ mod bpf;
 mod chain;
 mod client_port;
 pub mod connection;
+mod discovery;
 mod distinctions;
 mod engine;
 mod explain;
@@ -43,6 +44,7 @@ mod world;
 
 pub use addresses::{Addresses, parse_ip, parse_net};
 pub use connection::{Connection, Party, Traffic};
+pub use discovery::solicited_node;
 pub use distinctions::{Distinctions, Memberships, service_addresses};
 pub use facts::{Endpoint, Facts, Interfaces, PolicyOn};
 pub use missing::Missing;

@@ -175,7 +175,7 @@ impl<'w, S: Sources> Engine<'w, '_, S> {
             && self.is_nftables(node)
     }
 
-    fn is_nftables(&mut self, node: &Node) -> bool {
+    pub fn is_nftables(&mut self, node: &Node) -> bool {
         self.oracle
             .is(&node.name, node.settings.nftables, || Missing::Setting {
                 node: node.name.clone(),

@@ -20,6 +20,9 @@ pub const LOOPBACK: &str = "lo";
 /// there either is unknown.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Topology {
+    /// Whether hosts know each other's link addresses without IPv6 neighbour discovery, as where
+    /// they were set by hand. Otherwise host policy that drops discovery cuts them off.
+    pub neighbours_are_set: bool,
     /// The nodes by name. Nodes that only the resources describe need not be here.
     pub nodes: BTreeMap<String, NodeWires>,
     /// How traffic between workloads of different nodes travels; `None`: as the IP pools say.

@@ -218,6 +218,14 @@ pub enum Reason {
     TunnelOfUnknownNode,
     /// In eBPF mode IPv6 neighbour discovery is let through; elsewhere only from workloads.
     NeighbourDiscovery,
+    /// Hosts cannot find each other on their link, since a message of IPv6 neighbour discovery is
+    /// dropped.
+    NoDiscovery {
+        /// Its type of ICMPv6.
+        kind: u8,
+        /// Why.
+        because: Box<Self>,
+    },
     /// A workload may not send tunnel packets of its own.
     TunnelFromWorkload,
     /// The reply to an untracked packet has no connection to belong to, and untracked policy does
@@ -318,6 +326,10 @@ impl fmt::Display for Reason {
             }
             Self::TunnelOfKnownNode => f.write_str("tunnel traffic between known nodes"),
             Self::NeighbourDiscovery => f.write_str("IPv6 neighbour discovery is exempt here"),
+            Self::NoDiscovery { kind, because } => write!(
+                f,
+                "IPv6 neighbour discovery (ICMPv6 type {kind}), without which nothing comes in or goes out over IPv6: {because}"
+            ),
             Self::TunnelFromWorkload => {
                 f.write_str("workloads may not send tunnel packets of their own")
             }

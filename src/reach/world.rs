@@ -48,6 +48,8 @@ pub struct World {
     /// Where tunnels between nodes end.
     pub(super) tunnel_ends: Addresses,
     pub(super) routes: Routes,
+    /// Whether hosts find each other by IPv6 neighbour discovery.
+    pub(super) is_discovering: bool,
     /// Whether there is untracked policy at all.
     pub(super) has_untracked: bool,
     ignored: Vec<Ignored>,
@@ -120,6 +122,7 @@ impl World {
             index,
             sets,
             tiers: policies.tiers,
+            is_discovering: !topology.neighbours_are_set,
             has_untracked: (policies.policies.iter()).any(|p| p.is_for(Purpose::Untracked)),
             policies: policies.policies,
             selected,

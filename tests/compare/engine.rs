@@ -76,6 +76,7 @@ pub fn topology(case: &Case) -> Topology {
         to_port: rule.to.port(),
     });
     Topology {
+        neighbours_are_set: wires.neighbours.as_deref() != Some("discovered"),
         nodes: nodes.collect(),
         encapsulation: Some(match wires.encapsulation.as_deref() {
             Some("vxlan") => Encapsulation::Vxlan,

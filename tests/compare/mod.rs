@@ -125,8 +125,15 @@ fn same(case: &Case, naive: &Decision, other: &Decision) -> bool {
         (Verdict::Unproven, Verdict::Unproven) => same_missing(naive, other.reason()),
         // Of several routes with one verdict either may be shown.
         (ours, theirs) if open => ours == theirs,
+        (Verdict::Deny, Verdict::Deny) if is_discovery(naive) && is_discovery(other) => true,
         _ => naive == other,
     }
+}
+
+/// Whether neighbour discovery decides. Which of its rules does is not the same where whoever is at
+/// the other end is tried one by one.
+fn is_discovery(decision: &Decision) -> bool {
+    matches!(decision.reason(), Some(Reason::NoDiscovery { .. }))
 }
 
 fn same_missing(naive: &Decision, reason: Option<&Reason>) -> bool {

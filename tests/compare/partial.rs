@@ -83,6 +83,7 @@ fn shown(case: &Case, seed: u64) -> World {
     settings(&case.felix, &mut shown.resources);
     let full = engine::topology(case);
     let mut topology = Topology {
+        neighbours_are_set: full.neighbours_are_set,
         version: full.version,
         felix: FelixOverrides {
             proxy_mode: full.felix.proxy_mode.filter(|_| rng.chance(80)),

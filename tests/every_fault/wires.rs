@@ -79,6 +79,7 @@ pub fn topology(case: &Case, snapshot: &Snapshot) -> Topology {
     };
     let nodes = case.topology.nodes.iter();
     Topology {
+        neighbours_are_set: case.topology.neighbours.is_none(),
         nodes: nodes.map(|node| (node.name.clone(), wires(node))).collect(),
         version: Some(snapshot.version()),
         ..Topology::default()

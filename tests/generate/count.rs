@@ -25,6 +25,7 @@ fn name(reason: &Reason) -> String {
         text[..end].to_owned()
     };
     match reason {
+        Reason::NoDiscovery { .. } => "NoDiscovery".to_owned(),
         Reason::Rule { action, .. } => format!("Rule {action}"),
         Reason::Profile { action, .. } => format!("Profile {action}"),
         Reason::Failsafe { source, .. } => {

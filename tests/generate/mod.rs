@@ -67,6 +67,9 @@ pub fn case(seed: u64) -> Case {
     cluster.tiers_and_policies();
     cluster.settings();
     cluster.nat();
+    if cluster.rng.chance(15) {
+        cluster.wires.neighbours = Some("discovered".to_owned());
+    }
     let queries = cluster.queries();
     cluster.routes(&queries);
     Case {

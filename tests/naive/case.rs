@@ -38,6 +38,9 @@ pub struct Wires {
     pub nodes: Vec<Node>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encapsulation: Option<String>,
+    /// `discovered` where hosts find each other by IPv6 neighbour discovery. Else they were told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbours: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ip_pools: Vec<Pool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

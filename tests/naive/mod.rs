@@ -6,6 +6,7 @@ mod admin;
 mod ask;
 pub mod case;
 mod chains;
+mod discovery;
 mod felix;
 pub mod json;
 mod objects;
@@ -29,6 +30,8 @@ use policies::{Reading, Tier};
 pub struct Naive {
     wires: case::Wires,
     objects: Objects,
+    /// All there is, as it is written.
+    sources: Vec<serde_json::Value>,
     tiers: Vec<Tier>,
     felix: Felix,
     version: Version,
@@ -69,6 +72,7 @@ impl Naive {
             stopped_nodes,
             wires: case.topology.clone(),
             objects: Objects::read(&case.resources),
+            sources: case.resources.clone(),
             tiers: policies::read(&case.resources, reading),
             felix,
             version,

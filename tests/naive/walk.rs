@@ -36,6 +36,8 @@ pub struct Walk<'a> {
     guess: &'a Guess,
     pub steps: Vec<Step>,
     pub passes: Vec<Pass<'a>>,
+    /// Type and code that were sent, of ICMP.
+    icmp: Option<(u8, u8)>,
 }
 
 impl Naive {
@@ -46,6 +48,7 @@ impl Naive {
             guess,
             steps: Vec::new(),
             passes: Vec::new(),
+            icmp: packet.icmp,
         };
         let verdict = match walk.run(start, packet).and_then(|()| walk.replies()) {
             Ok(()) => Verdict::Allow,
@@ -135,6 +138,23 @@ impl<'a> Walk<'a> {
             reason,
         });
         if accepts { Ok(()) } else { Err(Stop::Dropped) }
+    }
+
+    /// A walk of another packet.
+    pub fn beside(&self) -> Self {
+        Self {
+            naive: self.naive,
+            guess: self.guess,
+            steps: Vec::new(),
+            passes: Vec::new(),
+            icmp: None,
+        }
+    }
+
+    /// Whether what is sent is neighbour discovery itself.
+    fn is_discovery(&self) -> bool {
+        self.icmp
+            .is_some_and(|(kind, _)| (133..=137).contains(&kind))
     }
 
     /// Walks a chain and notes how it ends. True: it accepted.
@@ -289,11 +309,15 @@ impl<'a> Walk<'a> {
             pass.packet = packet;
         }
         let packet = pass.packet;
+        let through_tunnel = to.is_some() && naive.wires.tunnel(packet.ipv6()) == Some(out);
+        let sent = matches!(pass.kind, PassKind::Sent(_)) && node.has(packet.source);
+        if sent && !through_tunnel && !self.is_discovery() {
+            self.discover(node, out, true, packet.source)?;
+        }
         self.passes.push(pass);
         let Some(to) = to else {
             return Ok(None);
         };
-        let through_tunnel = naive.wires.tunnel(packet.ipv6()) == Some(out);
         let interface = if through_tunnel {
             out
         } else {
@@ -315,6 +339,12 @@ impl<'a> Walk<'a> {
             .workloads
             .iter()
             .find(|w| w.node == node.name && w.interface == arrived_on);
+        let on_link = arrived_on != "lo"
+            && workload.is_none()
+            && naive.wires.tunnel(packet.ipv6()) != Some(arrived_on);
+        if on_link && node.has(packet.destination) && !self.is_discovery() {
+            self.discover(node, arrived_on, false, packet.destination)?;
+        }
         let off = naive.off(node, &packet);
         let mut untracked = false;
         let mut done = false;

@@ -199,6 +199,7 @@ fn topology(file: &Value, objects: &mut Vec<Value>) -> Topology {
         }
     });
     Topology {
+        neighbours_are_set: given["neighbours"] != "discovered",
         nodes,
         encapsulation: Some(encapsulation),
         pools: Some(pools.collect()),

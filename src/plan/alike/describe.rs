@@ -12,7 +12,7 @@ use crate::calico::endpoint::is_automatic;
 use crate::calico::kubernetes::PodView;
 use crate::calico::node::AddressRole;
 use crate::calico::{Host, HostEndpointSpec, Kind, Object, Transport};
-use crate::reach::{Distinctions, felix_settings};
+use crate::reach::{Distinctions, felix_settings, solicited_node};
 
 /// Namespace and name of a pod.
 pub type PodName = (String, String);
@@ -244,6 +244,8 @@ fn node(
     addresses.extend(of_interfaces.flat_map(|(_, ips)| ips.iter().map(|ip| (*ip, Says::Has))));
     addresses.extend(host.tunnels.iter().map(|(_, ip)| (*ip, Says::Has)));
     addresses.extend(host.bgp.iter().map(|ip| (*ip, Says::Part)));
+    let solicited = host.underlay().filter_map(solicited_node);
+    addresses.extend(solicited.map(|ip| (ip, Says::Part)));
     let has_choice = |net: &IpNet| {
         let family = host
             .underlay()
@@ -253,7 +255,8 @@ fn node(
     let asked = host
         .networks
         .iter()
-        .filter(|net| is_routed || has_choice(net));
+        // Neighbours on one IPv6 network find each other by their addresses.
+        .filter(|net| is_routed || net.addr().is_ipv6() || has_choice(net));
     let mut networks = Vec::new();
     for net in asked {
         if net.prefix_len() == net.max_prefix_len() {
