@@ -125,7 +125,10 @@ impl Naive {
         query: &Query,
     ) -> Decision {
         let start = Start::Outside(node.to_owned(), interface.to_owned());
-        self.either_way(|naive| naive.tried(&start, packet(source, destination, query), true))
+        // Who is let in does not hang on who finds the host: link addresses can be known otherwise.
+        let mut told = self.clone();
+        told.wires.neighbours = None;
+        told.either_way(|naive| naive.tried(&start, packet(source, destination, query), true))
     }
 
     /// Walks with each value that a client may have where the question does not say.
