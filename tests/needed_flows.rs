@@ -1,6 +1,10 @@
 //! Which flows a cluster needs, and what tells so.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 use calicoctl_protect::calico::{Datastore, DatastoreKind, Object, Snapshot, Stored};
 use calicoctl_protect::reach::needs::{Components, Need, families};
