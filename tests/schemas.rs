@@ -9,7 +9,7 @@ use std::path::Path;
 use command::{Cluster, Run};
 use serde_json::Value;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "saved-plan",
     "plan",
     "status",
@@ -17,6 +17,7 @@ const DOCUMENTS: [&str; 8] = [
     "explain",
     "history",
     "run",
+    "plugin-list",
     "version",
 ];
 
@@ -211,7 +212,8 @@ fn answers_keep_to_their_schemas() {
     ];
     let runs = output(&cluster.does(&["history", "-o", "json"]));
     let id = runs["runs"][0]["id"].as_str().unwrap_or_default();
-    let commands: [(&str, &[&str]); 6] = [
+    let commands: [(&str, &[&str]); 7] = [
+        ("plugin-list", &["plugin", "list"]),
         ("history", &["history"]),
         ("run", &["history", id]),
         ("status", &["status"]),

@@ -6,7 +6,7 @@ use schemars::{Schema, schema_for};
 use super::error::CliError;
 use super::exit::Exit;
 use super::ui::Ui;
-use super::{history, version};
+use super::{history, plugin, version};
 use crate::plan::report;
 use crate::plan::saved::SavedFile;
 
@@ -39,6 +39,8 @@ pub enum Document {
     History,
     /// What `history ID` prints
     Run,
+    /// What `plugin list` prints
+    PluginList,
     /// What `version` prints
     Version,
 }
@@ -55,6 +57,7 @@ impl Document {
             Self::Explain => schema_for!(report::Explanation),
             Self::History => schema_for!(history::History),
             Self::Run => schema_for!(history::Detail),
+            Self::PluginList => schema_for!(plugin::Links),
             Self::Version => schema_for!(version::Versions),
         }
     }
