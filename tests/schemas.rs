@@ -213,7 +213,7 @@ fn answers_keep_to_their_schemas() {
     let runs = output(&cluster.does(&["history", "-o", "json"]));
     let id = runs["runs"][0]["id"].as_str().unwrap_or_default();
     let commands: [(&str, &[&str]); 7] = [
-        ("plugin-list", &["plugin", "list"]),
+        ("plugin-list", &["plugin", "list", "--dir", "links"]),
         ("history", &["history"]),
         ("run", &["history", id]),
         ("status", &["status"]),
