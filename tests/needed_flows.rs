@@ -40,7 +40,10 @@ fn ids_in(kind: DatastoreKind, objects: &[Value], rule: &str) -> Vec<String> {
     let ids = needs
         .iter()
         .filter_map(|need| need.id.strip_prefix(rule)?.strip_prefix(':'));
-    ids.map(str::to_owned).collect()
+    // A flow to somewhere stands once for each host that it may go to.
+    let mut ids: Vec<String> = ids.map(str::to_owned).collect();
+    ids.dedup();
+    ids
 }
 
 fn node(name: &str, labels: Value) -> Value {
@@ -102,8 +105,9 @@ fn without_clients_or_servers_nothing_is_needed() {
         "default",
         json!({"clusterType": "bgp"}),
     );
-    let objects = with(nodes(&["a"]), [bgp]);
-    assert_eq!(families(&snapshot(DatastoreKind::Etcd, &objects)), []);
+    let host = calico("Node", "a", json!({}));
+    let objects = [host, bgp];
+    assert_eq!(families(&snapshot(DatastoreKind::NativeV3, &objects)), []);
     // Nor does anybody where there is nobody.
     let objects = [typha("t-1", "a")];
     assert_eq!(families(&snapshot(DatastoreKind::Etcd, &objects)), []);
@@ -426,6 +430,7 @@ fn a_mesh_is_dialled_at_the_port_and_address_that_the_other_node_listens_on() {
     let needs = needs(DatastoreKind::NativeV3, &objects);
     let mut texts: Vec<(String, &str, bool)> = needs
         .iter()
+        .filter(|n| n.rule.name == "bgp-mesh")
         .map(|n| (n.connection_text(), n.evidence.as_str(), n.back.is_some()))
         .collect();
     texts.sort();
@@ -552,7 +557,8 @@ fn a_node_that_is_a_peer_by_address_is_dialled_by_greater_ones_where_all_nodes_p
         let objects = with(speakers(&nodes), [calico("BGPPeer", "r", spec)]);
         assert_eq!(ids(&objects, "bgp-peer"), [""; 0]);
         let needs = needs(DatastoreKind::NativeV3, &objects);
-        let told = needs.into_iter().map(|n| (n.id, n.back.is_some()));
+        let told = needs.into_iter().filter(|n| n.rule.name == "bgp-nodes");
+        let told = told.map(|n| (n.id, n.back.is_some()));
         told.collect::<Vec<_>>()
     };
     let id = |ends: &str| format!("bgp-nodes:{ends}");
@@ -609,7 +615,7 @@ fn api_servers_need_the_backends_of_webhooks_whose_failure_counts() {
     );
     assert_eq!(
         ids(&objects, "apiserver-to-webhook"),
-        ["a:guard-1:9443", "a:10.65.0.4:9443"]
+        ["a:guard-1:9443", "a:example.org", "a:10.65.0.4:9443"]
     );
     let needs = needs(DatastoreKind::NativeV3, &objects);
     let need = needs
@@ -620,5 +626,274 @@ fn api_servers_need_the_backends_of_webhooks_whose_failure_counts() {
     assert_eq!(
         need.evidence,
         "ValidatingWebhookConfiguration/v asks Service/sys/guard"
+    );
+}
+
+#[test]
+fn options_may_be_words_of_their_own() {
+    let command = json!([
+        "kube-apiserver",
+        "--secure-port",
+        "8443",
+        "--etcd-servers",
+        "https://192.0.2.9:2379",
+        "--etcd-servers-overrides",
+        "/events#https://192.0.2.9:4001;https://192.0.2.8:2379"
+    ]);
+    let objects = with(nodes(&["a"]), [api_server("api", "a", command)]);
+    assert_eq!(
+        ids(&objects, "apiserver-to-etcd"),
+        ["a:192.0.2.8", "a:192.0.2.9", "a:192.0.2.9:4001"]
+    );
+    let needs = needs(DatastoreKind::NativeV3, &objects);
+    let api = needs.iter().find(|n| n.id == "agent-to-apiserver:a:a");
+    assert_eq!(api.unwrap().connection_text(), "node a to node a, tcp/8443");
+}
+
+fn slice(namespace: &str, service: &str, port: u16, ips: &[&str]) -> Value {
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": format!("{service}-1"), "namespace": namespace,
+            "labels": {"kubernetes.io/service-name": service}},
+        "endpoints": [{"addresses": ips}], "ports": [{"port": port}]})
+}
+
+#[test]
+fn names_are_resolved_as_far_as_the_cluster_tells_them() {
+    let told = json!([
+        "kube-apiserver",
+        "--etcd-servers=https://E-1:2379,https://etcd-2.example.test:2379,https://alias:2379,\
+         https://etcd.store.svc:2379,https://elsewhere.example.test:2379,https://$(WHERE):2379,\
+         https://localhost:2379"
+    ]);
+    let mut server = api_server("api", "a", told);
+    server["spec"]["hostAliases"] = json!([{"ip": "192.0.2.7", "hostnames": ["alias"]}]);
+    let mut second = node("e-2", json!({}));
+    second["status"]["addresses"] =
+        json!([{"type": "InternalDNS", "address": "etcd-2.example.test"}]);
+    let service = json!({"apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "etcd", "namespace": "store"}, "spec": {}});
+    let objects = with(
+        nodes(&["a", "e-1"]),
+        [
+            second,
+            server,
+            service,
+            slice("store", "etcd", 2379, &["10.65.0.9"]),
+        ],
+    );
+    assert_eq!(
+        ids(&objects, "apiserver-to-etcd"),
+        [
+            "a:e-1",
+            "a:e-2",
+            "a:10.65.0.9",
+            "a:a",
+            "a:192.0.2.7",
+            "a:elsewhere.example.test",
+            "a:https://$(WHERE):2379"
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .collect::<Vec<_>>()
+    );
+    let needs = needs(DatastoreKind::NativeV3, &objects);
+    let named = needs
+        .iter()
+        .filter(|n| n.named.as_deref() == Some("elsewhere.example.test"));
+    let texts: Vec<String> = named.map(Need::connection_text).collect();
+    assert_eq!(
+        texts[0],
+        "node a to elsewhere.example.test, which may be node a, tcp/2379"
+    );
+    assert_eq!(texts.len(), 3);
+    // Members are as good as unknown then, and any host may be one.
+    assert_eq!(
+        ids(&objects, "etcd-peers"),
+        [
+            "e-1:e-2",
+            "e-2:e-1",
+            "a:members",
+            "e-1:members",
+            "e-2:members"
+        ]
+    );
+}
+
+#[test]
+fn names_are_those_of_known_members_where_there_are_as_many() {
+    let told = |names: &str| json!(["kube-apiserver", format!("--etcd-servers={names}")]);
+    let hosts = |names: &str| {
+        let objects = with(
+            nodes(&["a", "b", "c"]),
+            [api_server("api", "a", told(names)), member("e", "b")],
+        );
+        let needs = needs(DatastoreKind::NativeV3, &objects);
+        let named = needs
+            .into_iter()
+            .filter(|n| n.named.as_deref() == Some("x"));
+        named
+            .map(|n| n.connection.to.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(hosts("http://x:2379"), ["node b"]);
+    assert_eq!(
+        hosts("http://x:2379,http://y:2379"),
+        ["node a", "node b", "node c"]
+    );
+}
+
+#[test]
+fn agents_need_the_etcd_that_the_datastore_is_read_from() {
+    let mut whole = snapshot(
+        DatastoreKind::Etcd,
+        &with(
+            nodes(&["a"]),
+            [
+                calico(
+                    "Node",
+                    "e",
+                    json!({"addresses": [{"address": "192.0.2.9"}]}),
+                ),
+                calico(
+                    "Node",
+                    "f",
+                    json!({"addresses": [{"address": "192.0.2.8"}]}),
+                ),
+            ],
+        ),
+    );
+    let mut ids = |location: &str, rule: &str| {
+        whole.datastore.location = location.to_owned();
+        let families = families(&whole);
+        let needs = families.iter().flat_map(|f| f.needs());
+        let of_rule = needs.filter(|n| n.rule.name == rule);
+        let mut ids: Vec<String> = of_rule.map(|n| n.id).collect();
+        ids.dedup();
+        ids
+    };
+    let two = "https://192.0.2.8:2379,https://192.0.2.9:6666";
+    assert_eq!(
+        ids(two, "agent-to-etcd"),
+        [
+            "agent-to-etcd:a:192.0.2.8",
+            "agent-to-etcd:e:192.0.2.8",
+            "agent-to-etcd:f:192.0.2.8",
+            "agent-to-etcd:a:192.0.2.9:6666",
+            "agent-to-etcd:e:192.0.2.9:6666",
+            "agent-to-etcd:f:192.0.2.9:6666"
+        ]
+    );
+    assert_eq!(ids(two, "etcd-peers"), ["etcd-peers:e:f", "etcd-peers:f:e"]);
+    // An end of a tunnel does not tell where agents find it.
+    let here = "https://127.0.0.1:12379";
+    assert_eq!(
+        ids(here, "agent-to-etcd"),
+        [
+            "agent-to-etcd:a:datastore",
+            "agent-to-etcd:e:datastore",
+            "agent-to-etcd:f:datastore"
+        ]
+    );
+    assert_eq!(ids(here, "etcd-peers").len(), 3);
+}
+
+fn calico_node(env: Value) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
+        "metadata": {"name": "calico-node", "namespace": "kube-system"},
+        "spec": {"template": {"spec": {"containers": [{"name": "calico-node", "env": env}]}}}})
+}
+
+fn config_map(name: &str, data: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": name, "namespace": "kube-system"}, "data": data})
+}
+
+#[test]
+fn manifests_tell_where_calicos_etcd_is() {
+    let files = DatastoreKind::Manifests;
+    let with_more = |more: Vec<Value>| ids_in(files, &with(nodes(&["a"]), more), "agent-to-etcd");
+    let endpoints = json!({"etcd_endpoints": "https://192.0.2.9:2379"});
+    let map = config_map("calico-config", endpoints);
+    let reference = json!([{"name": "ETCD_ENDPOINTS",
+        "valueFrom": {"configMapKeyRef": {"name": "calico-config", "key": "etcd_endpoints"}}}]);
+    assert_eq!(with_more(vec![map.clone()]), ["a:192.0.2.9"]);
+    assert_eq!(
+        with_more(vec![map.clone(), calico_node(reference)]),
+        ["a:192.0.2.9"]
+    );
+    let set = json!([{"name": "ETCD_ENDPOINTS", "value": "https://192.0.2.8:2379"}]);
+    assert_eq!(
+        with_more(vec![map.clone(), calico_node(set)]),
+        ["a:192.0.2.8"]
+    );
+    let kubernetes = json!([{"name": "DATASTORE_TYPE", "value": "kubernetes"}]);
+    assert_eq!(with_more(vec![map, calico_node(kubernetes)]), [""; 0]);
+    let placeholder = config_map(
+        "calico-config",
+        json!({"etcd_endpoints": "http://<ETCD_IP>:<ETCD_PORT>"}),
+    );
+    assert_eq!(
+        with_more(vec![placeholder]),
+        ["a:http://<ETCD_IP>:<ETCD_PORT>"]
+    );
+}
+
+#[test]
+fn api_servers_outside_are_told_by_their_slice_and_by_what_agents_are_given() {
+    let api = |more: Vec<Value>| ids(&with(nodes(&["a", "b"]), more), "agent-to-apiserver");
+    assert_eq!(api(vec![]), ["a:kube-apiserver", "b:kube-apiserver"]);
+    let outside = slice("default", "kubernetes", 6443, &["203.0.113.50"]);
+    assert_eq!(api(vec![outside]), ["a:203.0.113.50", "b:203.0.113.50"]);
+    let host = json!([{"name": "KUBERNETES_SERVICE_HOST", "value": "api.example.test"}]);
+    assert_eq!(
+        api(vec![calico_node(host)]),
+        ["a:api.example.test:443", "b:api.example.test:443"]
+    );
+    let kubeconfig = "clusters: [{name: c, cluster: {server: 'https://203.0.113.60:6443'}}]";
+    let proxy = config_map("kube-proxy", json!({"kubeconfig.conf": kubeconfig}));
+    assert_eq!(api(vec![proxy]), ["a:203.0.113.60", "b:203.0.113.60"]);
+    let kubeadm = config_map(
+        "kubeadm-config",
+        json!({"ClusterConfiguration": "controlPlaneEndpoint: 203.0.113.61"}),
+    );
+    assert_eq!(api(vec![kubeadm]), ["a:203.0.113.61", "b:203.0.113.61"]);
+}
+
+#[test]
+fn api_servers_on_hosts_are_told_by_their_slice_where_pods_are_not_at_hand() {
+    let mut host = node("cp", json!({}));
+    host["status"]["addresses"] = json!([{"type": "InternalIP", "address": "192.0.2.1"}]);
+    let own = slice("default", "kubernetes", 8443, &["192.0.2.1"]);
+    let objects = [host, node("w", json!({})), own];
+    assert_eq!(ids(&objects, "agent-to-apiserver"), ["cp:cp", "w:cp"]);
+    assert_eq!(ids(&objects, "apiserver-to-kubelet"), ["cp:cp", "cp:w"]);
+    let with_pod = with(
+        objects.into(),
+        [api_server("api", "cp", json!(["--secure-port=8443"]))],
+    );
+    assert_eq!(ids(&with_pod, "agent-to-apiserver"), ["cp:cp", "w:cp"]);
+}
+
+#[test]
+fn api_servers_need_the_backends_of_aggregated_apis() {
+    let api = |name: &str, service: Value| {
+        json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+            "metadata": {"name": name}, "spec": {"service": service}})
+    };
+    let objects = with(
+        nodes(&["a"]),
+        [
+            api_server("api", "a", json!([])),
+            api(
+                "v3.projectcalico.org",
+                json!({"namespace": "sys", "name": "calico-api"}),
+            ),
+            api("v1.apps", Value::Null),
+            slice("sys", "calico-api", 5443, &["10.65.0.8"]),
+        ],
+    );
+    assert_eq!(
+        ids(&objects, "apiserver-to-aggregated-api"),
+        ["a:10.65.0.8:5443"]
     );
 }

@@ -426,3 +426,98 @@ fn agents_of_a_cluster_that_keeps_its_data_in_etcd_need_it_and_its_files_tell_so
     let run = cluster.run(&["check"]);
     assert_eq!(run.code, Some(0), "{run}");
 }
+
+/// The sample with external etcd, whose API server is told of it by names.
+fn by_name() -> Cluster {
+    let cluster = Cluster::own("external-etcd");
+    let text = cluster.read("kube-apiserver.yaml");
+    let text = text.replace("--etcd-servers=", "--etcd-servers\n    - ");
+    let text = (1..=3).fold(text, |text, n| {
+        text.replace(
+            &format!("198.51.100.4{n}"),
+            &format!("etcd-{n}.example.test"),
+        )
+    });
+    cluster.write("kube-apiserver.yaml", &text);
+    let text = cluster.read("calico.yaml");
+    cluster.write("calico.yaml", &text.replace("k8s,bgp,", "k8s,kdd,"));
+    cluster
+}
+
+#[test]
+fn etcd_that_is_told_of_by_name_is_unproven_where_a_plan_may_cut_it() {
+    let cluster = by_name();
+    let protect = [
+        "server", "etcd", "--node", "etcd-1", "--node", "etcd-2", "--node", "etcd-3",
+    ];
+    let before = cluster.tree();
+    let run = cluster.run(&[&protect[..], &["--prune", "--yes"]].concat());
+    let words = [
+        "3 needed flows cannot be proved",
+        "apiserver-to-etcd:cp-1:etcd-1.example.test",
+        "nothing tells where `etcd-1.example.test` is, and at node etcd-1 (198.51.100.41)",
+        "--accept-unproven",
+    ];
+    assert_refused(&run, 5, &words);
+    assert!(before == cluster.tree(), "something was written");
+    // What has nothing to do with etcd goes through, and so does etcd with its clients let in.
+    let run = cluster.run(&["server", "felix-metrics", "--node", "w-1", "--yes"]);
+    assert_eq!(run.code, Some(0), "{run}");
+    let run = cluster.run(&[&protect[..], &["--grant-needed", "--prune", "--yes"]].concat());
+    assert_eq!(run.code, Some(0), "{run}");
+    let run = cluster.run(&["check"]);
+    assert_eq!(run.code, Some(0), "{run}");
+}
+
+/// A policy that lets hosts be reached by SSH and BGP alone.
+const NARROW: &str = "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: narrow}\nspec:\n  order: 10\n  selector: has(role)\n  types: [Ingress]\n  ingress:\n  - {action: Allow, protocol: TCP, destination: {ports: [22, 179]}}\n  - {action: Deny}\n";
+
+#[test]
+fn the_datastore_of_a_cluster_without_kubernetes_may_be_on_any_host_until_it_is_told() {
+    let cluster = Cluster::own("bare-metal");
+    cluster.write("narrow.yaml", NARROW);
+    let prune = ["prune", "etcd", "etcd-peer", "--dry-run"];
+    let run = cluster.run(&prune);
+    let words = [
+        "cannot be proved",
+        "agent-to-etcd:compute-1:datastore",
+        "etcd-peers:compute-1:members",
+    ];
+    assert_refused(&run, 5, &words);
+    cluster.write(
+        "calico-node.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: calico-config, namespace: kube-system}\ndata:\n  etcd_endpoints: https://192.0.2.61:2379,https://192.0.2.62:2379,https://192.0.2.63:2379\n",
+    );
+    let run = cluster.run(&prune);
+    let words = [
+        "would be cut",
+        "agent-to-etcd:compute-1:192.0.2.61",
+        "etcd-peers:infra-1:infra-2",
+    ];
+    assert_refused(&run, 3, &words[..2]);
+    let run = cluster.run(&["prune", "etcd-peer", "--dry-run"]);
+    assert_refused(&run, 3, &[words[0], words[2]]);
+}
+
+#[test]
+fn an_api_server_outside_is_needed_by_agents() {
+    let cluster = Cluster::of(&[
+        (
+            "nodes.yaml",
+            "apiVersion: v1\nkind: Node\nmetadata: {name: w-1, labels: {role: worker}, annotations: {projectcalico.org/Interfaces: '[{\"name\":\"eth0\",\"addresses\":[\"192.0.2.21\"]}]'}}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.21}]}\n---\napiVersion: projectcalico.org/v3\nkind: HostEndpoint\nmetadata: {name: w-1, labels: {role: worker}}\nspec: {node: w-1, interfaceName: \"*\", expectedIPs: [192.0.2.21]}\n",
+        ),
+        (
+            "egress.yaml",
+            "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: egress}\nspec:\n  order: 10\n  selector: role == 'worker'\n  types: [Ingress, Egress]\n  ingress: [{action: Allow}]\n  egress:\n  - {action: Allow, protocol: UDP, destination: {ports: [53]}}\n  - {action: Deny}\n",
+        ),
+    ]);
+    let prune = ["prune", "tcp/6443", "--dry-run"];
+    let run = cluster.run(&prune);
+    assert_refused(&run, 5, &["agent-to-apiserver:w-1:kube-apiserver"]);
+    cluster.write(
+        "kubernetes.yaml",
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: kubernetes, namespace: default, labels: {kubernetes.io/service-name: kubernetes}}\naddressType: IPv4\nendpoints: [{addresses: [203.0.113.50]}]\nports: [{name: https, port: 6443, protocol: TCP}]\n",
+    );
+    let run = cluster.run(&prune);
+    assert_refused(&run, 3, &["agent-to-apiserver:w-1:203.0.113.50"]);
+}

@@ -73,6 +73,11 @@ fn mk_busy(further: &[&str]) -> Snapshot {
         mk_pod("kube-apiserver-cp-1", "kube-system", "192.0.2.11", "component: kube-apiserver", "hostNetwork: true")
             .replace("nodeName: worker-1", "nodeName: cp-1"),
         mk_pod("hook", "hooks", "10.244.1.21", &format!("app: hook, {made}"), ""),
+        mk_pod("agg", "apis", "10.244.1.25", &format!("app: agg, {made}"), ""),
+        "apiVersion: v1\nkind: Service\nmetadata: {name: agg, namespace: apis}\nspec: {clusterIP: 10.96.0.8, selector: {app: agg}, ports: [{port: 443, targetPort: 5443}]}".to_owned(),
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: agg-1, namespace: apis, labels: {kubernetes.io/service-name: agg}}\n\
+         ports: [{port: 5443, protocol: TCP, name: \"\"}]\nendpoints: [{addresses: [10.244.1.25], conditions: {ready: true}, targetRef: {kind: Pod, name: agg}}]".to_owned(),
+        "apiVersion: apiregistration.k8s.io/v1\nkind: APIService\nmetadata: {name: v3.projectcalico.org}\nspec: {group: projectcalico.org, version: v3, service: {namespace: apis, name: agg}}".to_owned(),
         mk_pod("door", "edge", "10.244.1.22", "app: door, controller-revision-hash: x", "containers: [{name: c, ports: [{containerPort: 9091, hostPort: 9091}]}]"),
         mk_pod("bare", "edge", "10.244.1.23", "app: bare", "containers: [{name: c, ports: [{containerPort: 80, hostPort: 9080}]}]"),
         mk_pod("client", "mon", "10.244.1.24", &format!("allowed-etcd-client: \"true\", {made}"), ""),
@@ -151,6 +156,7 @@ fn plans_on_hosts_say_the_same_without_the_pods_that_do_not_count() {
     assert_eq!(
         pods(&part),
         [
+            "agg",
             "bare",
             "door",
             "hook",

@@ -139,6 +139,8 @@ kinds! {
     ValidatingWebhookConfiguration: Kubernetes, "admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations", false;
     /// Changes that the API server asks for before it stores an object.
     MutatingWebhookConfiguration: Kubernetes, "admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", false;
+    /// An API that another server than the API server itself answers for.
+    ApiService: Kubernetes, "apiregistration.k8s.io/v1", "APIService", "apiservices", false;
 }
 
 impl Kind {

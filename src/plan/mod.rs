@@ -25,6 +25,7 @@ pub mod replay;
 pub mod report;
 pub mod saved;
 pub mod settle;
+mod somewhere;
 pub mod unified;
 pub mod verify;
 mod ways;

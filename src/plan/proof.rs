@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alike::{self, Classes, ends};
 use super::settle::settled;
+use super::somewhere::{Places, merged};
 use super::ways::Ways;
 use super::{Change, Plan};
 use crate::calico::{Object, Snapshot};
@@ -263,6 +264,8 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
     let start = settled(before, before.clone());
     let end = settled(before, plan.after(before, plan.changes.len()));
     let mut needed = families(&start);
+    // A server may be anywhere only where the plan does not tell where it is, either.
+    needed.retain(|family| !matches!(family.servers, Servers::Somewhere { .. }));
     for family in families(&end) {
         if !needed.contains(&family) {
             needed.push(family);
@@ -289,10 +292,16 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
     for family in &needed {
         flows_of(family, &classes, &mut seen, &mut flows);
     }
+    let start_world = World::with_compiled(&start, &mut compiled);
+    let states = alike::States {
+        start: &start,
+        end: &end,
+        plan: &plan,
+    };
+    Places::add(states, &needed, &classes, &mut compiled, &mut flows);
     flows.extend(further.iter().map(|need| (need.clone(), None)));
     flows.sort_by(|a, b| a.0.id.cmp(&b.0.id));
-    flows.dedup_by(|a, b| a.0.id == b.0.id);
-    let start_world = World::with_compiled(&start, &mut compiled);
+    flows.dedup_by(|a, b| is_same(&a.0, &b.0));
     let first = flows.iter().map(|(need, _)| decide(&start_world, need));
     let first: Vec<Decision> = first.collect();
     let mut proof = Proof {
@@ -324,8 +333,15 @@ pub fn prove_by_classes(before: &Snapshot, plan: &Plan, further: &[Need], many: 
             way.look(&world, &state.when, &mut closed);
         }
     }
+    proof.flows = merged(proof.flows);
     proof.flows.append(&mut closed);
     proof
+}
+
+/// Whether two flows are one. Those of a server that may be anywhere differ by where it may be.
+fn is_same(one: &Need, other: &Need) -> bool {
+    let (a, b) = (&one.connection, &other.connection);
+    one.id == other.id && a.traffic == b.traffic && (one.named.is_none() || a.to == b.to)
 }
 
 /// What a flow's server is for telling flows apart: a class of hosts, or an address by its name.
@@ -444,6 +460,8 @@ fn flows_of<'f>(
                 add(*class, (0, Some(name), Pairs::Each), [hosts, hosts]);
             }
         }
+        // Each place is looked at by itself: see [`Places`].
+        Servers::Somewhere { .. } => {}
     }
 }
 

@@ -93,6 +93,7 @@ impl Ways {
             let proof = FlowProof {
                 need: Need {
                     id,
+                    named: None,
                     rule: self.rule,
                     evidence: format!(
                         "{} of it was open to {} before, and where you come from is not known here",

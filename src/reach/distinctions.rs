@@ -1,8 +1,8 @@
 //! What rules and settings can tell apart of hosts and workloads: which of their labels, and which
 //! of their addresses.
 
-use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::addresses::{Addresses, parse_net};
 use super::labels::Mentions;
@@ -127,6 +127,51 @@ impl Distinctions {
         }
         found
     }
+
+    /// One address for each way to be in sets or not, out of those that are `free`.
+    #[must_use]
+    pub fn samples(&self, free: impl Fn(IpAddr) -> bool) -> Vec<IpAddr> {
+        let mut around: BTreeSet<IpAddr> = ANYWHERE.into_iter().collect();
+        for set in &self.sets {
+            let mut ends = set.edges();
+            while let (Some(first), Some(last)) = (ends.next(), ends.next()) {
+                let beside = [before(first), behind(last)];
+                around.extend(
+                    [Some(first), Some(last)]
+                        .into_iter()
+                        .chain(beside)
+                        .flatten(),
+                );
+                // Single addresses in between are often somebody's.
+                around.extend(behind(first).filter(|second| *second < last));
+            }
+        }
+        around.retain(|ip| free(*ip));
+        let places = self.memberships(&around);
+        let mut seen = HashSet::new();
+        around.retain(|ip| seen.insert((ip.is_ipv6(), places.get(ip).copied())));
+        around.into_iter().collect()
+    }
+}
+
+/// Addresses that nobody's network is likely to hold.
+const ANYWHERE: [IpAddr; 2] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 254)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 0xfffe)),
+];
+
+fn before(ip: IpAddr) -> Option<IpAddr> {
+    Some(match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip).checked_sub(1)?).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip).checked_sub(1)?).into(),
+    })
+}
+
+fn behind(ip: IpAddr) -> Option<IpAddr> {
+    Some(match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip).checked_add(1)?).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip).checked_add(1)?).into(),
+    })
 }
 
 /// The addresses at which a service is dialled.
@@ -191,5 +236,33 @@ mod tests {
                 assert_eq!(found[a] == found[b], same, "{a} {b}");
             }
         }
+    }
+
+    #[test]
+    fn samples_are_one_of_each_sort_and_free() {
+        let set = |text: &str| Addresses::of(text.split(' ').filter_map(parse_net));
+        let all = Distinctions {
+            sets: vec![set("192.0.2.0/24"), set("192.0.2.8/29"), set("192.0.2.9")],
+            ..Distinctions::default()
+        };
+        let samples = |free: fn(IpAddr) -> bool| -> Vec<String> {
+            let found = all.samples(free).into_iter();
+            found.map(|ip| ip.to_string()).collect()
+        };
+        let ipv6 = "2001:db8:ffff::fffe";
+        let first = ["192.0.1.255", "192.0.2.0", "192.0.2.8", "192.0.2.9", ipv6];
+        assert_eq!(samples(|_| true), first);
+        let ends = |ip: IpAddr| {
+            ![0, 8, 9].contains(
+                &ip.to_string()
+                    .split('.')
+                    .next_back()
+                    .map_or(1, |p| p.parse().unwrap_or(1)),
+            )
+        };
+        assert_eq!(
+            samples(ends),
+            ["192.0.1.255", "192.0.2.1", "192.0.2.10", ipv6]
+        );
     }
 }

@@ -87,6 +87,15 @@ pub enum Missing {
         /// The address.
         address: IpAddr,
     },
+    /// Nothing tells where a server is, and it may be where it could not be reached.
+    Whereabouts {
+        /// What it is called.
+        name: String,
+        /// Where it may be.
+        at: String,
+        /// Why it could not be reached there.
+        because: String,
+    },
     /// The client's own port, which a rule looks at.
     ClientPort,
     /// Whether a client chooses a failsafe port as its own, which untracked policy lets through.
@@ -124,6 +133,9 @@ impl Missing {
         match self {
             Self::Setting { name, .. } => Some(format!(
                 "`{name}` in FelixConfiguration/default makes it known, unless calico-node's environment sets it"
+            )),
+            Self::Whereabouts { name, .. } => Some(format!(
+                "let its clients in wherever `{name}` may be (`--grant-needed`), tell where it is (an address instead of a name)"
             )),
             _ => None,
         }
@@ -172,6 +184,9 @@ impl fmt::Display for Missing {
                     f,
                     "neither a node nor a workload is known to have {address}"
                 )
+            }
+            Self::Whereabouts { name, at, because } => {
+                write!(f, "nothing tells where `{name}` is, and at {at}: {because}")
             }
             Self::ClientPort => f.write_str("the client's own port is not known"),
             Self::ChosenPort => f.write_str(

@@ -128,7 +128,7 @@ impl<'s> Gathered<'s> {
             .filter(|family| {
                 matches!(
                     family.servers,
-                    Servers::Address { .. } | Servers::From { .. }
+                    Servers::Address { .. } | Servers::From { .. } | Servers::Somewhere { .. }
                 )
             })
             .flat_map(|family| &family.clients)

@@ -205,13 +205,14 @@ fn servers(family: &Family) -> &[String] {
         Servers::EachOther { .. }
         | Servers::Itself(_)
         | Servers::Address { .. }
-        | Servers::From { .. } => &[],
+        | Servers::From { .. }
+        | Servers::Somewhere { .. } => &[],
     }
 }
 
 /// Everything that some state of a plan compares labels and addresses with: what is in force
 /// before it, what is new behind it, and what is there in between only.
-fn distinctions(states: States<'_>, compiled: &mut Compiled) -> Distinctions {
+pub fn distinctions(states: States<'_>, compiled: &mut Compiled) -> Distinctions {
     let mut all = Distinctions::default();
     all.add(states.start, compiled);
     let new = states.end.all();

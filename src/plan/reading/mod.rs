@@ -9,7 +9,7 @@
 //!
 //! * those that carry a label of the recipe, or that the command line chooses;
 //! * those that run Typha, etcd or the API server: where they are tells which flows are needed;
-//! * backends of webhooks: the API server must reach them;
+//! * backends of webhooks and of aggregated APIs: the API server must reach them;
 //! * those that a rule selects which hosts may ask about a client;
 //! * those with a `hostPort`, by the template of their controller, and all that nobody known
 //!   controls: their host forwards packets to them.
@@ -35,6 +35,7 @@ use crate::calico::endpoint::pod_label_path;
 use crate::calico::names::ServerName;
 use crate::calico::policy::{EntityRule, PolicyType, policy_spec};
 use crate::calico::{Kind, Object, Snapshot};
+use crate::reach::needs::asked_services;
 use crate::recipe::policies::servers_here;
 use crate::recipe::workloads::{WorkloadChoice, pod_labels};
 use crate::selector::{Expr, Selector};
@@ -199,14 +200,14 @@ impl Question {
         }
     }
 
-    /// Backends of services that hosts may be asked for, and which of them webhooks are behind.
+    /// Backends of services that hosts may be asked for, and which of them API servers ask.
     fn services(&self, read: &Snapshot, parts: &mut BTreeSet<Part>) -> BTreeSet<(String, String)> {
         if self.any_pod {
             parts.insert(Part::whole(Kind::EndpointSlice));
             return BTreeSet::new();
         }
-        let webhooks = webhook_services(read);
-        let mut wanted = webhooks.clone();
+        let asked = asked_services(read);
+        let mut wanted = asked.clone();
         wanted.insert(("default".to_owned(), "kubernetes".to_owned()));
         for service in read.of(Kind::Service) {
             let outside = matches!(service.spec_str("type"), Some("NodePort" | "LoadBalancer"))
@@ -229,7 +230,7 @@ impl Question {
                 selector: Selector::equals(SERVICE_NAME, &name).ok(),
             });
         }
-        webhooks
+        asked
     }
 }
 
@@ -273,24 +274,6 @@ fn components() -> impl Iterator<Item = Selector> {
     let typha = Selector::equals("k8s-app", "calico-typha");
     let static_pods = ["etcd", "kube-apiserver"].map(|c| Selector::equals("component", c));
     [typha].into_iter().chain(static_pods).flatten()
-}
-
-/// Services that webhooks are behind, by namespace and name.
-fn webhook_services(read: &Snapshot) -> BTreeSet<(String, String)> {
-    let kinds = [
-        Kind::ValidatingWebhookConfiguration,
-        Kind::MutatingWebhookConfiguration,
-    ];
-    let configurations = kinds.into_iter().flat_map(|kind| read.of(kind));
-    let hooks = configurations
-        .filter_map(|c| c.value().get("webhooks")?.as_array())
-        .flatten();
-    let services = hooks.filter_map(|hook| {
-        let service = hook.pointer("/clientConfig/service")?;
-        let text = |key: &str| Some(service.get(key)?.as_str()?.to_owned());
-        Some((text("namespace")?, text("name")?))
-    });
-    services.collect()
 }
 
 /// The pods behind services: those that the service selects, or all of its namespace when it

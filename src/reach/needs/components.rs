@@ -1,10 +1,13 @@
 //! Where Calico's and Kubernetes' own servers run, and what tells so.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::api;
+use super::etcd::CLIENTS;
+use super::sites::{Sites, Target};
+use crate::calico::felix::variable;
 use crate::calico::{Kind, Object, Snapshot};
 
 /// Nodes on which a component runs, each with the object that tells so.
@@ -15,6 +18,8 @@ pub type Nodes = BTreeMap<String, String>;
 pub struct Components {
     /// kube-apiserver, with the port that it serves on.
     pub api_servers: BTreeMap<String, ApiServer>,
+    /// API servers that agents are told of, and what tells them.
+    pub api_told: api::Told,
     /// etcd members that run as pods, or hosts that are protected as such.
     pub etcd: Nodes,
     /// Typha.
@@ -32,29 +37,38 @@ pub struct ApiServer {
     pub evidence: String,
     /// The port that it serves on.
     pub port: u16,
-    /// The etcd endpoints that it is told to use: addresses and ports.
-    pub etcd: Vec<(IpAddr, u16)>,
+    /// The etcd servers that it is told to use.
+    pub etcd: Vec<Target>,
 }
 
 const CONTROL_PLANE: &str = "node-role.kubernetes.io/control-plane";
-const API_PORT: u16 = 6443;
+/// The port that API servers serve on, where nothing says otherwise.
+pub const API_PORT: u16 = 6443;
 
 impl Components {
     /// Looks for them.
     #[must_use]
     pub fn find(snapshot: &Snapshot) -> Self {
+        Self::with_sites(snapshot, &Sites::of(snapshot))
+    }
+
+    /// Looks for them, where names are read already.
+    #[must_use]
+    pub fn with_sites(snapshot: &Snapshot, sites: &Sites<'_>) -> Self {
         let mut found = Self::default();
         for pod in snapshot.of(Kind::Pod) {
-            found.add_pod(pod);
+            found.add_pod(pod, sites);
         }
         found.add_protected(snapshot);
         found.add_slices(snapshot);
+        api::published(snapshot, sites, &mut found);
         found.add_control_plane(snapshot);
+        found.api_told.extend(api::told(snapshot, sites));
         found.bgp = bgp(snapshot);
         found
     }
 
-    fn add_pod(&mut self, pod: &Object) {
+    fn add_pod(&mut self, pod: &Object, sites: &Sites<'_>) {
         let at = |pointer: &str| pod.value().pointer(pointer);
         let (Some(node), Some(Value::Bool(true))) = (
             at("/spec/nodeName").and_then(Value::as_str),
@@ -74,18 +88,24 @@ impl Components {
         } else if pod.label("component") == Some("etcd") {
             self.etcd.insert(node.to_owned(), evidence);
         } else if pod.label("component") == Some("kube-apiserver") {
-            let arguments = arguments(pod);
-            let option = |name: &str| {
-                let given = arguments.iter().rev();
-                let mut given = given.filter_map(|a| a.strip_prefix(name)?.strip_prefix('='));
-                given.next()
-            };
+            let options = Options::of(pod);
+            let etcd = |urls: &str| sites.targets(urls, CLIENTS, Some(pod.value()));
+            let mut servers = options.last("--etcd-servers").map(etcd).unwrap_or_default();
+            // Of single resources: `RESOURCE#SERVERS`, with `;` between servers.
+            let overrides = options.last("--etcd-servers-overrides").unwrap_or_default();
+            let overrides = overrides.split(',').filter_map(|o| o.split_once('#'));
+            for target in overrides.flat_map(|(_, urls)| etcd(urls)) {
+                if !servers.contains(&target) {
+                    servers.push(target);
+                }
+            }
             let server = ApiServer {
                 evidence,
-                port: option("--secure-port")
+                port: options
+                    .last("--secure-port")
                     .and_then(|p| p.parse().ok())
                     .unwrap_or(API_PORT),
-                etcd: option("--etcd-servers").map(endpoints).unwrap_or_default(),
+                etcd: servers,
             };
             self.api_servers.insert(node.to_owned(), server);
         }
@@ -139,7 +159,7 @@ impl Components {
 
     /// Nodes with the control-plane role, where the API server's pods are not at hand.
     fn add_control_plane(&mut self, snapshot: &Snapshot) {
-        if !self.api_servers.is_empty() {
+        if !self.api_servers.is_empty() || !self.api_told.is_empty() {
             return;
         }
         for (name, host) in crate::calico::Host::all(snapshot) {
@@ -155,32 +175,55 @@ impl Components {
     }
 }
 
-fn arguments(pod: &Object) -> Vec<&str> {
-    let containers = pod
-        .value()
-        .pointer("/spec/containers")
-        .and_then(Value::as_array);
-    let mut found = Vec::new();
-    for container in containers.into_iter().flatten() {
-        for field in ["command", "args"] {
-            let list = container.get(field).and_then(Value::as_array);
-            found.extend(list.into_iter().flatten().filter_map(Value::as_str));
+/// The command line of a pod's containers, word by word.
+struct Options(Vec<String>);
+
+impl Options {
+    fn of(pod: &Object) -> Self {
+        let containers = pod
+            .value()
+            .pointer("/spec/containers")
+            .and_then(Value::as_array);
+        let mut words = Vec::new();
+        for container in containers.into_iter().flatten() {
+            for field in ["command", "args"] {
+                let list = container.get(field).and_then(Value::as_array);
+                let list = list.into_iter().flatten().filter_map(Value::as_str);
+                // A shell's command line is one argument.
+                words.extend(list.flat_map(str::split_whitespace).map(str::to_owned));
+            }
         }
+        Self(words)
     }
-    found
+
+    /// The value of an option: of several the last counts, and it may be a word of its own.
+    fn last(&self, name: &str) -> Option<&str> {
+        let mut value = None;
+        let mut words = self.0.iter();
+        while let Some(word) = words.next() {
+            let (option, given) = match word.split_once('=') {
+                Some((option, given)) => (option, Some(given)),
+                None => (word.as_str(), None),
+            };
+            if option.replace('_', "-") == name {
+                value = given.or_else(|| words.next().map(String::as_str));
+            }
+        }
+        value
+    }
 }
 
-/// Addresses and ports of a list of URLs; names cannot be told and are left out.
-fn endpoints(urls: &str) -> Vec<(IpAddr, u16)> {
-    let read = |url: &str| {
-        let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-        let authority = authority.split('/').next()?;
-        let (host, port) = authority.rsplit_once(':')?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        Some((host.parse().ok()?, port.parse().ok()?))
-    };
-    let all: BTreeSet<_> = urls.split(',').filter_map(read).collect();
-    all.into_iter().collect()
+/// A variable of calico-node's environment, and the workload that sets it.
+pub fn of_calico_node(snapshot: &Snapshot, name: &str) -> Option<(String, String)> {
+    let mut found = snapshot.of(Kind::DaemonSet).filter_map(|set| {
+        let containers = set.value().pointer("/spec/template/spec/containers")?;
+        let mut containers = containers.as_array()?.iter();
+        let container =
+            containers.find(|c| c.get("name").and_then(Value::as_str) == Some("calico-node"))?;
+        let value = variable(snapshot, set, container, name)?.value?;
+        Some((set.id().to_string(), value))
+    });
+    found.find(|(_, value)| !value.is_empty())
 }
 
 /// What tells that nodes exchange routes by BGP in a full mesh.
@@ -213,13 +256,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints_are_read_from_urls() {
-        let read =
-            endpoints("https://127.0.0.1:2379,https://[2001:db8::1]:2379,http://etcd.example:1");
-        let shown: Vec<String> = read
-            .iter()
-            .map(|(ip, port)| format!("{ip} {port}"))
-            .collect();
-        assert_eq!(shown, ["127.0.0.1 2379", "2001:db8::1 2379"]);
+    fn an_option_is_read_in_every_way_to_write_it() {
+        let words = |line: &str| Options(line.split(' ').map(str::to_owned).collect());
+        let read = |line: &str| words(line).last("--etcd-servers").map(str::to_owned);
+        assert_eq!(read("x --etcd-servers=a=b --v 1").as_deref(), Some("a=b"));
+        assert_eq!(
+            read("--etcd-servers a --etcd-servers b").as_deref(),
+            Some("b")
+        );
+        assert_eq!(read("--etcd_servers a").as_deref(), Some("a"));
+        assert_eq!(read("--etcd-servers-overrides=a --other b"), None);
+        assert_eq!(read("x --etcd-servers"), None);
     }
 }

@@ -2,18 +2,18 @@
 //! by one. A mesh of five thousand nodes has twelve million flows.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use super::api::agents;
 use super::bgp::{self, Speakers};
 use super::components::{Components, Nodes};
+use super::etcd::etcd;
 use super::ports;
-use super::{
-    AGENT_TO_ETCD, API, API_TO_ETCD, ETCD_PEERS, ETCD_SELF, KUBELET, Need, Rule, TYPHA, WEBHOOK,
-};
-use crate::calico::{DatastoreKind, Host, Kind, ServerPort, Snapshot};
+use super::sites::{Site, Sites, Target};
+use super::webhooks::webhooks;
+use super::{API, KUBELET, Need, Rule, TYPHA};
+use crate::calico::{Host, ServerPort, Snapshot};
 use crate::reach::connection::{Connection, Party};
 
 /// Flows of one rule of the catalogue.
@@ -79,6 +79,14 @@ pub enum Servers {
         /// The addresses that it dials.
         speakers: Arc<Speakers>,
     },
+    /// Whoever a name means of which nothing tells where it is: one of these hosts, in order of
+    /// name, or somebody outside the cluster.
+    Somewhere {
+        /// The name.
+        name: String,
+        /// The hosts.
+        hosts: Vec<String>,
+    },
 }
 
 /// What makes a rule apply.
@@ -121,7 +129,8 @@ impl Family {
         }
     }
 
-    /// One of the family's flows. `server` is a host, or the name of the address.
+    /// One of the family's flows. `server` is a host, or the name of the address. Where the server
+    /// is somewhere, it is a host that it may be on.
     #[must_use]
     pub fn need(&self, client: &str, server: &str) -> Need {
         let (mut from, mut to, mut back) = (Party::node(client), Party::node(server), None);
@@ -134,7 +143,7 @@ impl Family {
             }
         };
         match &self.servers {
-            Servers::Hosts(_) | Servers::Others(_) => {}
+            Servers::Hosts(_) | Servers::Others(_) | Servers::Somewhere { .. } => {}
             Servers::Below { speakers, .. } => {
                 (from, to) = (of_bgp(client, speakers), of_bgp(server, speakers));
             }
@@ -167,8 +176,14 @@ impl Family {
             Evidence::OfServer(by_host) => by_host.get(server),
             Evidence::OfClient(by_host) => by_host.get(client),
         };
+        let named = match &self.servers {
+            Servers::Somewhere { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        let called = named.as_deref().unwrap_or(server);
         Need {
-            id: format!("{}:{client}:{server}", self.kind()),
+            id: format!("{}:{client}:{called}", self.kind()),
+            named,
             rule: self.rule,
             evidence: known.cloned().unwrap_or_default(),
             connection: Connection::to_port(from, to, self.port),
@@ -182,7 +197,7 @@ impl Family {
         let clients = self.clients.iter().enumerate();
         clients.flat_map(move |(at, client)| {
             let servers: Vec<&String> = match &self.servers {
-                Servers::Hosts(hosts) => hosts.iter().collect(),
+                Servers::Hosts(hosts) | Servers::Somewhere { hosts, .. } => hosts.iter().collect(),
                 Servers::Others(hosts) => hosts.iter().filter(|host| *host != client).collect(),
                 Servers::Peers { hosts, .. } => hosts.iter().collect(),
                 Servers::Below { hosts, speakers } => {
@@ -202,21 +217,44 @@ impl Family {
     }
 }
 
-/// More hosts than any etcd cluster has members: labelled hosts beyond that are no cluster.
-const ETCD_MEMBERS: usize = 32;
+/// Where one server is that the clients of a family are told of; `usual` is the port that is not
+/// worth a word, and `hosts` are those that an unknown name may mean.
+pub fn to_target(target: &Target, usual: u16, hosts: &[String]) -> Servers {
+    let is_usual = target.port == usual;
+    match &target.site {
+        Site::Host(name) => Servers::Hosts(vec![name.clone()]),
+        Site::Address(ip) if ip.is_loopback() && is_usual => Servers::Itself(*ip),
+        Site::Address(ip) => Servers::Address {
+            name: match is_usual {
+                true => ip.to_string(),
+                false => SocketAddr::new(*ip, target.port).to_string(),
+            },
+            address: *ip,
+        },
+        Site::Unknown(name) => Servers::Somewhere {
+            name: match is_usual {
+                true => name.clone(),
+                false => format!("{name}:{}", target.port),
+            },
+            hosts: hosts.to_vec(),
+        },
+    }
+}
 
 /// The families of needed flows of a snapshot, in the order of the catalogue.
 #[must_use]
 pub fn families(snapshot: &Snapshot) -> Vec<Family> {
-    let components = Components::find(snapshot);
+    let sites = Sites::of(snapshot);
+    let components = Components::with_sites(snapshot, &sites);
     let hosts = Host::all(snapshot);
     let nodes: Vec<String> = hosts.keys().cloned().collect();
     let mut found = Vec::new();
     typha(snapshot, &components, &nodes, &mut found);
     api_servers(snapshot, &components, &nodes, &mut found);
-    etcd(snapshot, &components, &nodes, &mut found);
+    agents(snapshot, &sites, &components, &nodes, &mut found);
+    etcd(snapshot, &sites, &components, &nodes, &mut found);
     bgp::add(snapshot, &hosts, components.bgp.as_ref(), &mut found);
-    webhooks(snapshot, &components, &mut found);
+    webhooks(snapshot, &sites, &components, &nodes, &mut found);
     let nobody = |hosts: &Vec<String>| hosts.is_empty();
     found.retain(|family| {
         let none = match &family.servers {
@@ -225,14 +263,18 @@ pub fn families(snapshot: &Snapshot) -> Vec<Family> {
             | Servers::Below { hosts, .. }
             | Servers::Peers { hosts, .. } => nobody(hosts),
             Servers::EachOther { .. } => family.clients.len() < 2,
-            Servers::Itself(_) | Servers::Address { .. } | Servers::From { .. } => false,
+            Servers::Itself(_)
+            | Servers::Address { .. }
+            | Servers::From { .. }
+            | Servers::Somewhere { .. } => false,
         };
         !none && !nobody(&family.clients)
     });
     found
 }
 
-fn names(nodes: &Nodes) -> Vec<String> {
+/// The names of nodes.
+pub fn names(nodes: &Nodes) -> Vec<String> {
     nodes.keys().cloned().collect()
 }
 
@@ -297,142 +339,4 @@ fn api_servers(
             evidence: Evidence::OfClient(all.clone()),
         });
     }
-    let etcd: BTreeSet<(IpAddr, u16)> = servers.values().flat_map(|a| a.etcd.clone()).collect();
-    for (address, port) in etcd {
-        let clients = with(&|api| api.etcd.contains(&(address, port)));
-        let servers = if address.is_loopback() {
-            Servers::Itself(address)
-        } else {
-            Servers::Address {
-                name: address.to_string(),
-                address,
-            }
-        };
-        found.push(Family {
-            rule: API_TO_ETCD,
-            port: ServerPort::tcp(port),
-            clients: names(&clients),
-            servers,
-            evidence: Evidence::OfClient(clients),
-        });
-    }
-}
-
-fn etcd(snapshot: &Snapshot, components: &Components, nodes: &[String], found: &mut Vec<Family>) {
-    let members = &components.etcd;
-    let mut add = |rule, evidence, port, clients, servers| {
-        found.push(Family {
-            rule,
-            evidence,
-            port: ServerPort::tcp(port),
-            clients,
-            servers,
-        });
-    };
-    add(
-        ETCD_SELF,
-        Evidence::OfClient(members.clone()),
-        2379,
-        names(members),
-        Servers::Itself(IpAddr::V4(Ipv4Addr::LOCALHOST)),
-    );
-    if keeps_its_data_in_etcd(snapshot) {
-        add(
-            AGENT_TO_ETCD,
-            Evidence::OfServer(members.clone()),
-            2379,
-            nodes.to_vec(),
-            Servers::Hosts(names(members)),
-        );
-    }
-    if members.len() <= ETCD_MEMBERS {
-        add(
-            ETCD_PEERS,
-            Evidence::OfServer(members.clone()),
-            2380,
-            names(members),
-            Servers::Others(names(members)),
-        );
-    }
-}
-
-/// Whether Calico's own data are in etcd. Files do not say where they come from, but the cluster type
-/// does: Calico's clients append `kdd` to it whenever Kubernetes is their datastore
-/// (libcalico-go, `clientv3.EnsureInitialized`).
-fn keeps_its_data_in_etcd(snapshot: &Snapshot) -> bool {
-    match snapshot.datastore.kind {
-        DatastoreKind::Etcd => true,
-        DatastoreKind::Manifests => snapshot
-            .global(Kind::ClusterInformation, "default")
-            .and_then(|info| info.spec_str("clusterType"))
-            .is_some_and(|kind| !kind.is_empty() && kind.split(',').all(|part| part != "kdd")),
-        DatastoreKind::AggregatedV3 | DatastoreKind::NativeV3 | DatastoreKind::CrdV1 => false,
-    }
-}
-
-fn webhooks(snapshot: &Snapshot, components: &Components, found: &mut Vec<Family>) {
-    let kinds = [
-        Kind::ValidatingWebhookConfiguration,
-        Kind::MutatingWebhookConfiguration,
-    ];
-    for configuration in kinds.into_iter().flat_map(|kind| snapshot.of(kind)) {
-        let list = configuration
-            .value()
-            .get("webhooks")
-            .and_then(Value::as_array);
-        for webhook in list.into_iter().flatten() {
-            // A webhook whose failure is ignored cuts nothing off.
-            if webhook.get("failurePolicy").and_then(Value::as_str) == Some("Ignore") {
-                continue;
-            }
-            let service = webhook.pointer("/clientConfig/service");
-            let text = |key: &str| service.and_then(|s| s.get(key)?.as_str());
-            let (Some(namespace), Some(name)) = (text("namespace"), text("name")) else {
-                continue;
-            };
-            for (address, port, backend) in backends(snapshot, namespace, name) {
-                let evidence = format!("{} asks Service/{namespace}/{name}", configuration.id());
-                found.push(Family {
-                    rule: WEBHOOK,
-                    evidence: Evidence::All(evidence),
-                    port: ServerPort::tcp(port),
-                    clients: components.api_servers.keys().cloned().collect(),
-                    servers: Servers::Address {
-                        name: format!("{backend}:{port}"),
-                        address,
-                    },
-                });
-            }
-        }
-    }
-}
-
-/// Addresses, ports and names of the backends of a service.
-fn backends(snapshot: &Snapshot, namespace: &str, service: &str) -> Vec<(IpAddr, u16, String)> {
-    let mut found = Vec::new();
-    for slice in snapshot.of(Kind::EndpointSlice) {
-        if slice.id().namespace.as_deref() != Some(namespace)
-            || slice.label("kubernetes.io/service-name") != Some(service)
-        {
-            continue;
-        }
-        let list = |key: &str| slice.value().get(key).and_then(Value::as_array);
-        let ports: Vec<u16> = list("ports")
-            .into_iter()
-            .flatten()
-            .filter_map(|p| u16::try_from(p.get("port")?.as_u64()?).ok())
-            .collect();
-        for endpoint in list("endpoints").into_iter().flatten() {
-            let addresses = endpoint.get("addresses").and_then(Value::as_array);
-            let target = endpoint.pointer("/targetRef/name").and_then(Value::as_str);
-            for address in addresses.into_iter().flatten().filter_map(Value::as_str) {
-                let Ok(ip) = address.parse::<IpAddr>() else {
-                    continue;
-                };
-                let backend = target.map_or_else(|| address.to_owned(), str::to_owned);
-                found.extend(ports.iter().map(|port| (ip, *port, backend.clone())));
-            }
-        }
-    }
-    found
 }

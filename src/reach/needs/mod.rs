@@ -6,14 +6,20 @@
 use super::connection::{Connection, Party};
 use crate::calico::ServerPort;
 
+mod api;
 mod bgp;
 mod components;
+mod etcd;
 mod family;
 mod ports;
+mod sites;
+mod webhooks;
 
 pub use bgp::Speakers;
 pub use components::{ApiServer, Components};
 pub use family::{Evidence, Family, Servers, families};
+pub use sites::{Site, Target};
+pub use webhooks::asked_services;
 
 /// A kind of needed flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +123,12 @@ pub const WEBHOOK: Rule = rule(
     None,
     "objects that the webhook must see cannot be written any more",
 );
+/// The API server passes requests on to servers of further APIs.
+pub const AGGREGATED: Rule = rule(
+    "apiserver-to-aggregated-api",
+    None,
+    "the objects that it serves can be neither read nor written any more",
+);
 /// Whoever logs in to a host goes on being able to.
 pub const SSH: Rule = rule(
     "ssh",
@@ -131,7 +143,7 @@ pub const OPERATOR_API: Rule = rule(
 );
 
 /// Every rule of the catalogue.
-pub const RULES: [Rule; 16] = [
+pub const RULES: [Rule; 17] = [
     TYPHA,
     API,
     API_TO_ETCD,
@@ -146,6 +158,7 @@ pub const RULES: [Rule; 16] = [
     BGP_FROM_PEER,
     KUBELET,
     WEBHOOK,
+    AGGREGATED,
     SSH,
     OPERATOR_API,
 ];
@@ -159,6 +172,9 @@ pub struct Need {
     pub rule: Rule,
     /// What makes the rule apply.
     pub evidence: String,
+    /// Set where nothing tells where the server is: what it is called. The connection is to one
+    /// place where it may be.
+    pub named: Option<String>,
     /// The connection.
     pub connection: Connection,
     /// Where either end may open the connection: the port that the server dials at the client. One of
@@ -181,7 +197,10 @@ impl Need {
         let Connection {
             from, to, traffic, ..
         } = &self.connection;
-        format!("{from} to {to}, {traffic}")
+        match &self.named {
+            None => format!("{from} to {to}, {traffic}"),
+            Some(name) => format!("{from} to {name}, which may be {to}, {traffic}"),
+        }
     }
 
     /// Whether it goes from a host to itself over loopback.
