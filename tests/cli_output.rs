@@ -423,7 +423,7 @@ fn status_says_when_a_policy_is_not_the_recipes() {
         "other.yaml",
         "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: protected-etcd-server}\nspec: {selector: all()}\n",
     );
-    verdict(&cluster, "etcd", "partial")
+    verdict(&cluster, "etcd", "drifted")
         .shows("  policy     GlobalNetworkPolicy/protected-etcd-server says something else than the recipe\n");
 }
 

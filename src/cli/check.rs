@@ -12,7 +12,8 @@ use super::exit::Exit;
 use super::show::counted;
 use super::ui::{BOLD, GREEN, RED, Ui, YELLOW, clean};
 use crate::calico::names::ServerName;
-use crate::plan::check::{Checked, Leak, Proven, check};
+use crate::calico::{DatastoreKind, Kind, Snapshot};
+use crate::plan::check::{Checked, Leak, OpenTo, Proven, check};
 use crate::plan::proof::{FlowProof, standing};
 use crate::plan::reading::Question;
 use crate::plan::report;
@@ -68,7 +69,12 @@ impl CheckArgs {
         for warning in &snapshot.warnings {
             ui.warn(warning);
         }
-        let checked = check(&snapshot, server.as_ref())?;
+        refuse_nothing(&snapshot)?;
+        let mut checked = check(&snapshot, server.as_ref())?;
+        let left = match server {
+            None => leave_out(&mut checked),
+            Some(_) => Vec::new(),
+        };
         let proof = standing(&snapshot);
         let flows: usize = proof.flows.iter().map(FlowProof::count).sum();
         let troubles: Vec<Trouble> = proof
@@ -100,8 +106,36 @@ impl CheckArgs {
         for remedy in remedies(&checked) {
             ui.say(&format!("hint: {remedy}"));
         }
+        for name in left {
+            ui.say(&format!(
+                "note: `{name}` is not protected here; its client labels do nothing"
+            ));
+            ui.say(&format!("hint: `revoke {name} …` takes them away"));
+        }
         Ok(exit(&checked, &troubles))
     }
+}
+
+/// A store in which nothing can be proved is the wrong one, or not ready.
+fn refuse_nothing(snapshot: &Snapshot) -> Result<(), CliError> {
+    let kinds = [Kind::Node, Kind::CalicoNode, Kind::HostEndpoint];
+    let files = snapshot.datastore.kind == DatastoreKind::Manifests;
+    let what = if kinds.iter().all(|kind| snapshot.of(*kind).next().is_none()) {
+        "there is nothing to check here: no node and no host endpoint"
+    } else if !files && (snapshot.global(Kind::ClusterInformation, "default")).is_none() {
+        "Calico has not been started here: there is no ClusterInformation `default`"
+    } else {
+        return Ok(());
+    };
+    Err(CliError::new(Exit::Failed, what).hint("check that this is the right datastore"))
+}
+
+/// Leaves out servers of which nothing is there but client labels: nothing is claimed of them.
+/// Returns their names.
+fn leave_out(checked: &mut Vec<Checked>) -> Vec<String> {
+    let left = checked.extract_if(.., |server| !server.is_begun());
+    left.map(|server| server.status.server.as_str().to_owned())
+        .collect()
 }
 
 fn exit(checked: &[Checked], troubles: &[Trouble]) -> Exit {
@@ -143,6 +177,23 @@ fn text(checked: &[Checked], flows: usize, troubles: &[Trouble]) -> String {
         let name = server.status.server.as_str();
         let _ = write!(text, "{BOLD}{name}{BOLD:#}  {style}{word}{style:#}");
         let _ = writeln!(text, " ({})", server.status.verdict.word());
+        if let Some(drift) = super::status::drift(&server.status) {
+            let policy = server.status.server.policy_name();
+            let _ = writeln!(text, "  policy {policy} {}", clean(&drift));
+        }
+        for open in server
+            .open_to
+            .iter()
+            .filter(|open| everybody_is_client(open))
+        {
+            let _ = writeln!(
+                text,
+                "  {} shuts nobody out at {}: the clients are {}",
+                open.port,
+                clean(&few(&open.places)),
+                addresses(&open.allowed)
+            );
+        }
         for leak in &server.leaks {
             let _ = writeln!(text, "  {}", clean(&leak_text(leak)));
         }
@@ -178,6 +229,11 @@ fn text(checked: &[Checked], flows: usize, troubles: &[Trouble]) -> String {
         );
     }
     text
+}
+
+/// Whether everybody who can knock is declared to be a client.
+fn everybody_is_client(open: &OpenTo) -> bool {
+    open.everybody && open.others.is_empty() && !open.loopback
 }
 
 fn leak_text(leak: &Leak) -> String {

@@ -13,8 +13,9 @@ use crate::calico::{Kind, Snapshot};
 use crate::plan::reading::{Ends, Question};
 use crate::plan::report;
 use crate::plan::settle::settled;
-use crate::reach::{Connection, Decision, Party, Verdict, World};
+use crate::reach::{Connection, Decision, Owner, Party, Verdict, World};
 use crate::recipe::catalogue::distance;
+use crate::recipe::few;
 use crate::store::Store;
 
 /// Explain one new connection: which failsafe, tier, policy, rule or profile decides, on both hosts
@@ -73,6 +74,7 @@ impl ExplainArgs {
         for party in [&from, &to] {
             check(&world, &state, party)?;
         }
+        check_families(&world, &from, &to)?;
         let connection = Connection::to_port(from, to, *port);
         let decision = world.explain(&connection);
         ui.result(&match self.output {
@@ -112,7 +114,10 @@ fn party(text: &str) -> Result<Party, CliError> {
 /// Refuses a party that is not there.
 fn check(world: &World, snapshot: &Snapshot, party: &Party) -> Result<(), CliError> {
     match party {
-        Party::Node { name, .. } => check_node(world, name),
+        Party::Node { name, address } => {
+            check_node(world, name)?;
+            check_address(world, name, *address)
+        }
         Party::Pod {
             namespace, name, ..
         } => check_pod(snapshot, namespace, name),
@@ -134,6 +139,64 @@ fn check_node(world: &World, name: &str) -> Result<(), CliError> {
             format!("nodes here: {}", names.join(", "))
         }),
     )
+}
+
+/// Refuses an address that is not the node's: another has it, or the node reports all of its own.
+fn check_address(world: &World, name: &str, address: Option<IpAddr>) -> Result<(), CliError> {
+    let Some(ip) = address.filter(|ip| !ip.is_loopback()) else {
+        return Ok(());
+    };
+    let own = world.addresses_of_node(name);
+    let elsewhere = match world.owner_of(ip) {
+        Some(Owner::Node(node)) if node == name => return Ok(()),
+        Some(Owner::Node(node)) => Some(format!("node {node}")),
+        Some(Owner::Workload(id)) => Some(id.to_string()),
+        None => None,
+    };
+    if own.contains(&ip) || elsewhere.is_none() && world.interfaces_of(name).is_none() {
+        return Ok(());
+    }
+    let whose = elsewhere.map_or_else(String::new, |other| format!(": it is that of {other}"));
+    Err(
+        CliError::usage(format!("`{ip}` is no address of node `{name}`{whose}"))
+            .hint(format!("addresses of {name}: {}", few(&own))),
+    )
+}
+
+/// Refuses two parties that have no address family in common.
+fn check_families(world: &World, from: &Party, to: &Party) -> Result<(), CliError> {
+    let (theirs, ours) = (addresses_of(world, from), addresses_of(world, to));
+    let has = |ips: &[IpAddr], ipv6| ips.is_empty() || ips.iter().any(|ip| ip.is_ipv6() == ipv6);
+    if [false, true]
+        .into_iter()
+        .any(|ipv6| has(&theirs, ipv6) && has(&ours, ipv6))
+    {
+        return Ok(());
+    }
+    Err(
+        CliError::usage(format!("{from} and {to} have no address family in common")).hint(format!(
+            "known are {} and {}; `@ADDRESS` behind a name gives another",
+            few(&theirs),
+            few(&ours)
+        )),
+    )
+}
+
+/// The addresses by which a party speaks; empty where they are not known.
+fn addresses_of(world: &World, party: &Party) -> Vec<IpAddr> {
+    match party {
+        Party::Address(ip)
+        | Party::Node {
+            address: Some(ip), ..
+        }
+        | Party::Pod {
+            address: Some(ip), ..
+        } => vec![*ip],
+        Party::Node { name, .. } => world.addresses_of_node(name),
+        Party::Pod {
+            namespace, name, ..
+        } => world.addresses_of_pod(namespace, name),
+    }
 }
 
 fn check_pod(snapshot: &Snapshot, namespace: &str, name: &str) -> Result<(), CliError> {

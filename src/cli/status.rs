@@ -15,15 +15,18 @@ use crate::calico::names::ServerName;
 use crate::plan::check::{Checked, OpenTo, check};
 use crate::plan::reading::Question;
 use crate::plan::report;
-use crate::recipe::policies::Approach;
+use crate::reach::Addresses;
+use crate::recipe::few;
+use crate::recipe::policies::{Approach, Drift};
 use crate::recipe::status::{ClientStatus, PolicyStatus, ServerStatus, Verdict};
 use crate::store::Store;
 
 /// Show what is protected, by what, who is let in, and whether failsafes stand in the way
 ///
 /// The verdict is one word: `protected`, `failsafe` (the port is still an inbound failsafe, so the
-/// policy does nothing), `partial` (parts are missing), `open`, or `locked-out` (an endpoint would
-/// drop all other traffic).
+/// policy does nothing), `partial` (parts are missing, or others than clients get in somewhere),
+/// `drifted` (the policy says something else than the recipe), `unproven`, `open`, or `locked-out`
+/// (an endpoint would drop all other traffic). Who gets in without being a client is named first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -83,7 +86,7 @@ fn text(servers: &[Checked]) -> String {
 fn server_text(text: &mut String, server: &ServerStatus, open_to: &[OpenTo]) {
     let style = match server.verdict {
         Verdict::Protected => GREEN,
-        Verdict::Failsafe | Verdict::Partial => YELLOW,
+        Verdict::Failsafe | Verdict::Partial | Verdict::Drifted | Verdict::Unproven => YELLOW,
         Verdict::Open | Verdict::LockedOut => RED,
     };
     let ports: Vec<String> = server.ports.iter().map(ToString::to_string).collect();
@@ -100,7 +103,7 @@ fn server_text(text: &mut String, server: &ServerStatus, open_to: &[OpenTo]) {
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<10} {}", clean(&value));
     };
-    row("policy", policy_text(&server.policy));
+    row("policy", policy_text(server));
     let endpoints: Vec<String> = server.endpoints.iter().map(endpoint_text).collect();
     let workloads = server.workloads.iter().map(ObjectId::to_string);
     let protected: Vec<String> = endpoints.into_iter().chain(workloads).collect();
@@ -134,15 +137,15 @@ fn server_text(text: &mut String, server: &ServerStatus, open_to: &[OpenTo]) {
 fn reachable(open_to: &[OpenTo]) -> Vec<String> {
     let mut found: Vec<(String, usize)> = Vec::new();
     for open in open_to {
-        let mut text = format!("{}: ", open.port);
-        match (open.allowed.is_empty(), open.unproven.is_empty()) {
+        let allowed = allowed(open);
+        let unproven = addresses(&open.unproven);
+        let who = match (allowed.is_empty(), unproven.is_empty()) {
             (true, true) => continue,
-            (false, _) => text.push_str(&addresses(&open.allowed)),
-            (true, false) => {}
-        }
-        if !open.unproven.is_empty() {
-            let _ = write!(text, " (undecided for {})", addresses(&open.unproven));
-        }
+            (false, true) => allowed,
+            (true, false) => format!("undecided for {unproven}"),
+            (false, false) => format!("{allowed} (undecided for {unproven})"),
+        };
+        let text = format!("{}: {who}", open.port);
         match found.iter_mut().find(|(known, _)| *known == text) {
             Some((_, places)) => *places += open.places.len(),
             None => found.push((text, open.places.len())),
@@ -150,6 +153,29 @@ fn reachable(open_to: &[OpenTo]) -> Vec<String> {
     }
     let counted = |(text, places)| format!("{text} at {}", counted(places, "address"));
     found.into_iter().map(counted).collect()
+}
+
+/// Who gets in at a class of places: first those who are no clients.
+fn allowed(open: &OpenTo) -> String {
+    let families = [false, true].map(|ipv6| {
+        let (all, others) = (open.allowed.only(ipv6), open.others.only(ipv6));
+        // Where everybody gets in there is nobody to set apart.
+        if others.is_empty()
+            || all == Addresses::family(ipv6)
+            || addresses(&all).starts_with("everybody")
+        {
+            return addresses(&all);
+        }
+        let clients = addresses(&all.difference(&others));
+        let others = format!("{} (no client)", addresses(&others));
+        if clients.is_empty() {
+            others
+        } else {
+            format!("{others}, {clients}")
+        }
+    });
+    let said: Vec<String> = families.into_iter().filter(|s| !s.is_empty()).collect();
+    said.join(", ")
 }
 
 fn rows(row: &mut impl FnMut(&str, String), name: &str, values: &[String], none: &str) {
@@ -162,8 +188,8 @@ fn rows(row: &mut impl FnMut(&str, String), name: &str, values: &[String], none:
     }
 }
 
-fn policy_text(policy: &PolicyStatus) -> String {
-    match policy {
+fn policy_text(server: &ServerStatus) -> String {
+    match &server.policy {
         PolicyStatus::Missing => "none".to_owned(),
         PolicyStatus::Other(id) => format!("{id} says something else than the recipe"),
         PolicyStatus::Recipe(id, protection) => {
@@ -174,11 +200,28 @@ fn policy_text(policy: &PolicyStatus) -> String {
             let order = protection
                 .order
                 .map_or_else(|| "last".to_owned(), |o| o.to_string());
+            let drift = drift(server).map_or_else(String::new, |drift| format!("; {drift}"));
             format!(
-                "{} in tier {}, order {order}, {approach}",
+                "{} in tier {}, order {order}, {approach}{drift}",
                 id.name, protection.tier
             )
         }
+    }
+}
+
+/// In what a policy has come away from the recipe, if it has.
+pub fn drift(server: &ServerStatus) -> Option<String> {
+    match &server.policy {
+        PolicyStatus::Missing => None,
+        PolicyStatus::Other(_) => Some("says something else than the recipe".to_owned()),
+        PolicyStatus::Recipe(_, protection) => Some(match protection.drift? {
+            Drift::Ports => format!(
+                "is for {} instead of {}",
+                few(&protection.ports),
+                few(&server.ports)
+            ),
+            Drift::Rules => "has other rules than the recipe's".to_owned(),
+        }),
     }
 }
 

@@ -1,18 +1,20 @@
 //! Whether protections hold as they stand.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::settle::settled;
-use crate::calico::endpoint::{ALL_INTERFACES, pod_label_path};
+use crate::calico::endpoint::ALL_INTERFACES;
 use crate::calico::names::ServerName;
+use crate::calico::workload::makers;
 use crate::calico::{HostEndpointSpec, Kind, Object, ServerPort, Snapshot};
 use crate::reach::{Addresses, Piece, Place, Reason, Verdict, World};
-use crate::recipe::status::{ServerStatus, Verdict as Word, status};
-use crate::recipe::workloads::pod_labels;
-use crate::recipe::{RecipeError, policies};
+use crate::recipe::RecipeError;
+use crate::recipe::status::{
+    PolicyStatus, ServerStatus, Verdict as Word, labelling_profiles, status,
+};
 
 /// Where a protection lets somebody in who is no client.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +34,7 @@ pub struct Leak {
 /// One server's protection, tried against everybody.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// What stands there.
+    /// What stands there; its word takes into account who gets in.
     pub status: ServerStatus,
     /// Who gets in who should not.
     pub leaks: Vec<Leak>,
@@ -49,8 +51,14 @@ pub struct OpenTo {
     pub places: Vec<String>,
     /// Who gets in.
     pub allowed: Addresses,
+    /// Those of them who are no clients.
+    pub others: Addresses,
     /// For whom it cannot be decided.
     pub unproven: Addresses,
+    /// Whether nobody at all is shut out.
+    pub everybody: bool,
+    /// Whether it is the host's own loopback.
+    pub loopback: bool,
 }
 
 impl Checked {
@@ -58,13 +66,19 @@ impl Checked {
     /// somebody does may be unproven.
     #[must_use]
     pub fn holds(&self) -> Proven {
-        if self.status.verdict != Word::Protected || self.leaks.iter().any(|leak| leak.certain) {
-            Proven::No
-        } else if self.leaks.is_empty() {
-            Proven::Yes
-        } else {
-            Proven::Undecided
+        match self.status.verdict {
+            Word::Protected => Proven::Yes,
+            Word::Unproven => Proven::Undecided,
+            _ => Proven::No,
         }
+    }
+
+    /// Whether anything is there that is meant to shut somebody out; client labels alone are not.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        let status = &self.status;
+        let labelled = !status.endpoints.is_empty() || !status.workloads.is_empty();
+        labelled || status.policy != PolicyStatus::Missing
     }
 }
 
@@ -90,9 +104,10 @@ pub fn check(
 ) -> Result<Vec<Checked>, RecipeError> {
     let state = settled(snapshot, snapshot.clone());
     let world = World::from_snapshot(&state);
-    let checked = status(snapshot, server)?.into_iter().map(|status| {
-        let clients = clients(&state, &status.server);
+    let checked = status(snapshot, server)?.into_iter().map(|mut status| {
+        let clients = clients(&state, &world, &status.server);
         let (leaks, open_to) = tried(&state, &world, &status, &clients);
+        status.verdict = word(&status, &leaks, &open_to);
         Checked {
             status,
             leaks,
@@ -102,9 +117,33 @@ pub fn check(
     Ok(checked.collect())
 }
 
-/// Every address that carries a server's client label.
-pub(super) fn clients(snapshot: &Snapshot, server: &ServerName) -> Addresses {
+/// The whole in one word, by who gets in: that all parts are there is not enough.
+fn word(status: &ServerStatus, leaks: &[Leak], open_to: &[OpenTo]) -> Word {
+    if status.verdict != Word::Protected {
+        return status.verdict;
+    }
+    let outside: Vec<&OpenTo> = open_to.iter().filter(|open| !open.loopback).collect();
+    let everybody = outside.iter().filter(|open| open.everybody).count();
+    if everybody > 0 && everybody == outside.len() {
+        Word::Open
+    } else if everybody > 0 || leaks.iter().any(|leak| leak.certain) {
+        Word::Partial
+    } else if !leaks.is_empty() || outside.is_empty() && !status.endpoints.is_empty() {
+        Word::Unproven
+    } else {
+        Word::Protected
+    }
+}
+
+/// Every address that a server's clients are declared to have: of the objects that carry its client
+/// label, by themselves or by a profile.
+pub(super) fn clients(snapshot: &Snapshot, world: &World, server: &ServerName) -> Addresses {
     let label = server.allowed_label();
+    let profiles = labelling_profiles(snapshot, &label);
+    let is_client = |object: &Object| {
+        let mut named = object.spec_strs("profiles");
+        object.label(&label).is_some() || named.any(|profile| profiles.contains(profile))
+    };
     let mut nets: Vec<IpNet> = Vec::new();
     for kind in [Kind::GlobalNetworkSet, Kind::NetworkSet] {
         for set in snapshot.of(kind).filter(|o| o.label(&label).is_some()) {
@@ -112,34 +151,17 @@ pub(super) fn clients(snapshot: &Snapshot, server: &ServerName) -> Addresses {
             nets.extend(set.spec_strs("nets").filter_map(read));
         }
     }
-    for endpoint in snapshot
-        .of(Kind::HostEndpoint)
-        .filter(|o| o.label(&label).is_some())
-    {
+    for endpoint in snapshot.of(Kind::HostEndpoint).filter(|o| is_client(o)) {
         let ips = endpoint
             .spec_strs("expectedIPs")
             .filter_map(|ip| ip.parse::<IpAddr>().ok());
         nets.extend(ips.map(IpNet::from));
     }
-    for kind in [Kind::Pod, Kind::WorkloadEndpoint] {
-        let Some(path) = pod_label_path(kind) else {
-            continue;
-        };
-        for pod in snapshot
-            .of(kind)
-            .filter(|o| pod_labels(o, &path).contains_key(&label))
-        {
-            let ips = pod
-                .value()
-                .pointer("/status/podIPs")
-                .and_then(|v| v.as_array());
-            let ips = ips
-                .into_iter()
-                .flatten()
-                .filter_map(|ip| ip.get("ip")?.as_str());
-            let nets_of = pod.spec_strs("ipNetworks");
-            let read = |net: &str| crate::calico::net::parse_cidr_or_ip(net).ok();
-            nets.extend(ips.chain(nets_of).filter_map(read));
+    for endpoint in world.workload_endpoints() {
+        if snapshot.get(endpoint.id).is_some_and(is_client) {
+            let namespace = endpoint.id.namespace.as_deref().unwrap_or_default();
+            let ips = world.addresses_of_pod(namespace, &endpoint.id.name);
+            nets.extend(ips.into_iter().map(IpNet::from));
         }
     }
     Addresses::of(nets)
@@ -151,42 +173,85 @@ fn tried(
     status: &ServerStatus,
     clients: &Addresses,
 ) -> (Vec<Leak>, Vec<OpenTo>) {
-    let own = policies::find(state, &status.server).map(|policy| policy.id().clone());
     let mut leaks: Vec<Leak> = Vec::new();
     let mut open_to = Vec::new();
-    for (places, possible) in by_loopback(guarded(state, world, status)) {
+    let pods = pods(state, world, status);
+    let mut all = ways_in(state, world, status);
+    all.extend(pods.keys().cloned());
+    let name = |place: &Place| match pods.get(place) {
+        Some(pod) => format!("{} of pod {pod}", place.address),
+        None => place.to_string(),
+    };
+    for (places, possible, loopback) in by_loopback(all) {
         for port in &status.ports {
             for class in world.classes(&places, *port) {
-                let names: Vec<String> = class
-                    .places
-                    .iter()
-                    .filter_map(|at| places.get(*at))
-                    .map(ToString::to_string)
-                    .collect();
+                let places = class.places.iter().filter_map(|at| places.get(*at));
+                let names: Vec<String> = places.map(name).collect();
+                let mut others = Addresses::none();
                 for piece in &class.reachability.pieces {
                     let foreign = piece.sources.intersection(&possible).difference(clients);
-                    let ours = matches!(&piece.reason, Reason::Rule { policy, .. } if Some(policy) == own.as_ref());
-                    if piece.verdict == Verdict::Deny || foreign.is_empty() || ours {
+                    let harmless = loopback && is_unpoliced(&piece.reason);
+                    if piece.verdict == Verdict::Deny || foreign.is_empty() || harmless {
                         continue;
+                    }
+                    if piece.verdict == Verdict::Allow {
+                        others = others.union(&foreign);
                     }
                     add_leak(&mut leaks, *port, &names, foreign, piece);
                 }
+                let with = |verdict| class.reachability.with(verdict).intersection(&possible);
+                let unproven = with(Verdict::Unproven);
                 open_to.push(OpenTo {
                     port: *port,
                     places: names,
-                    allowed: class
-                        .reachability
-                        .with(Verdict::Allow)
-                        .intersection(&possible),
-                    unproven: class
-                        .reachability
-                        .with(Verdict::Unproven)
-                        .intersection(&possible),
+                    allowed: with(Verdict::Allow),
+                    others,
+                    everybody: unproven.is_empty() && with(Verdict::Deny).is_empty(),
+                    unproven,
+                    loopback,
                 });
             }
         }
     }
     (leaks, open_to)
+}
+
+/// Whether no policy is asked at all. At loopback that lets in nobody but the host's own processes.
+fn is_unpoliced(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoEndpoint { .. } | Reason::Ipv6NotPoliced | Reason::NotPolicedInterface
+    )
+}
+
+/// The pods of protected workloads, by place: those that carry the protected label, and those of
+/// a template that does, whether they have followed it or not.
+fn pods(state: &Snapshot, world: &World, status: &ServerStatus) -> BTreeMap<Place, String> {
+    let label = status.server.protected_label();
+    let mut found = BTreeMap::new();
+    for endpoint in world.workload_endpoints() {
+        let Some(object) = state.get(endpoint.id) else {
+            continue;
+        };
+        let made = || {
+            makers(state, object)
+                .iter()
+                .any(|id| status.workloads.contains(id))
+        };
+        if object.label(&label) != Some("true") && (status.workloads.is_empty() || !made()) {
+            continue;
+        }
+        let namespace = endpoint.id.namespace.as_deref().unwrap_or_default();
+        for address in world.addresses_of_pod(namespace, &endpoint.id.name) {
+            let place = Place {
+                node: endpoint.node.to_owned(),
+                interface: None,
+                address,
+            };
+            found.insert(place, format!("{namespace}/{}", endpoint.id.name));
+        }
+    }
+    found
 }
 
 fn add_leak(
@@ -215,6 +280,36 @@ fn add_leak(
     }
 }
 
+/// Every place at which others can knock on the hosts of protected endpoints. An endpoint for one
+/// interface leaves a host's other interfaces as they are; its loopback is no way in for others.
+fn ways_in(state: &Snapshot, world: &World, status: &ServerStatus) -> Vec<Place> {
+    let mut places: BTreeSet<Place> = guarded(state, world, status).into_iter().collect();
+    let known: BTreeSet<(String, IpAddr)> = places
+        .iter()
+        .map(|place| (place.node.clone(), place.address))
+        .collect();
+    let hosts: BTreeSet<&str> = status.endpoints.iter().map(|e| e.host.as_str()).collect();
+    for host in hosts {
+        let reported = world.interfaces_of(host).is_some();
+        let tunnels = world.tunnels_of(host);
+        let is_used = |place: &Place| match &place.interface {
+            // An address that is on none of the host's interfaces is translated before it.
+            None => !reported,
+            Some(_) if tunnels.iter().any(|(_, ip)| *ip == place.address) => {
+                world.is_tunnelled_to(host, place.address)
+            }
+            Some(_) => true,
+        };
+        let others = world.places(host).into_iter().filter(|place| {
+            !place.address.is_loopback()
+                && !known.contains(&(place.node.clone(), place.address))
+                && is_used(place)
+        });
+        places.extend(others);
+    }
+    places.into_iter().collect()
+}
+
 /// The places behind protected endpoints: all of a host for an endpoint of all interfaces, those
 /// of its interface for another.
 pub(super) fn guarded(state: &Snapshot, world: &World, status: &ServerStatus) -> Vec<Place> {
@@ -228,7 +323,7 @@ pub(super) fn guarded(state: &Snapshot, world: &World, status: &ServerStatus) ->
         }
         let on = |place: &Place| place.interface.as_deref() == Some(interface);
         let known: Vec<Place> = of_host.into_iter().filter(on).collect();
-        if !known.is_empty() {
+        if !known.is_empty() || world.interfaces_of(&endpoint.host).is_some() {
             places.extend(known);
             continue;
         }
@@ -237,10 +332,12 @@ pub(super) fn guarded(state: &Snapshot, world: &World, status: &ServerStatus) ->
         let spec = state
             .get(&endpoint.object)
             .map(Object::typed_spec::<HostEndpointSpec>);
+        let tunnels = world.tunnels_of(&endpoint.host);
         for address in spec
             .into_iter()
             .flatten()
             .flat_map(|s| s.addresses().collect::<Vec<_>>())
+            .filter(|address| !tunnels.iter().any(|(_, ip)| ip == address))
         {
             places.insert(Place {
                 node: endpoint.host.clone(),
@@ -254,9 +351,12 @@ pub(super) fn guarded(state: &Snapshot, world: &World, status: &ServerStatus) ->
 
 /// Places with the sources that can knock there at all: loopback at loopback, everybody else
 /// elsewhere.
-fn by_loopback(places: Vec<Place>) -> [(Vec<Place>, Addresses); 2] {
+fn by_loopback(places: Vec<Place>) -> [(Vec<Place>, Addresses, bool); 2] {
     let loopback = Addresses::parse("127.0.0.0/8").unwrap_or_else(Addresses::none);
     let loopback = loopback.union(&Addresses::of_hosts([IpAddr::V6(Ipv6Addr::LOCALHOST)]));
     let (inside, outside) = places.into_iter().partition(|p| p.address.is_loopback());
-    [(outside, loopback.complement()), (inside, loopback)]
+    [
+        (outside, loopback.complement(), false),
+        (inside, loopback, true),
+    ]
 }

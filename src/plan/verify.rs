@@ -248,7 +248,7 @@ pub fn weaker(before: &Snapshot, plan: &Plan, now: &Snapshot) -> Vec<Weaker> {
 fn rank(verdict: Option<Verdict>) -> u8 {
     match verdict {
         None | Some(Verdict::Open) => 0,
-        Some(Verdict::Partial) => 1,
+        Some(Verdict::Partial | Verdict::Drifted | Verdict::Unproven) => 1,
         Some(Verdict::Failsafe) => 2,
         Some(Verdict::Protected | Verdict::LockedOut) => 3,
     }

@@ -8,6 +8,7 @@ use crate::calico::policy::PolicyType;
 
 use super::labels::Group;
 use super::objects::Wanted;
+use super::oracle::Oracle;
 use super::policies::Policy;
 use super::topology::ProxyMode;
 use super::verdict::{EndpointToHostAction, Purpose};
@@ -156,6 +157,20 @@ impl World {
             profiles: &endpoint.profiles,
             selection: self.selection_of(endpoint.group),
             group: endpoint.group,
+        })
+    }
+
+    /// Whether packets to an address of a node may come in by a tunnel from some other node.
+    #[must_use]
+    pub fn is_tunnelled_to(&self, node: &str, ip: IpAddr) -> bool {
+        let Some(to) = self.node(node) else {
+            return false;
+        };
+        let mut others = self.nodes().filter(|from| from.name != to.name);
+        others.any(|from| {
+            let mut oracle = Oracle::default();
+            let by_pools = self.routes.tunnel(from, to, ip, &mut oracle).is_some();
+            by_pools || oracle.was_asked() || to.settings.wireguard.iter().any(Option::is_some)
         })
     }
 

@@ -3,7 +3,7 @@
 //!
 //! They are annotations, which no selector of Calico sees.
 
-use crate::calico::Object;
+use crate::calico::{Object, ServerPort};
 
 /// On objects that the tool made.
 pub const CREATED: &str = "calicoctl-protect/created";
@@ -12,6 +12,9 @@ pub const CREATED: &str = "calicoctl-protect/created";
 pub const LABELS: &str = "calicoctl-protect/labels";
 /// On FelixConfigurations: what was pruned from their failsafe lists, as JSON.
 pub const PRUNED: &str = "calicoctl-protect/pruned-failsafes";
+/// On protect policies: the ports that were asked for, where they are not those of the catalogue;
+/// in order, separated by commas.
+pub const PORTS: &str = "calicoctl-protect/ports";
 
 /// Whether the tool made an object.
 #[must_use]
@@ -48,6 +51,26 @@ pub fn remove_label(object: &mut Object, label: &str) {
         object.remove_annotation(LABELS);
     } else {
         object.set_annotation(LABELS, &left);
+    }
+}
+
+/// The ports that a protect policy was asked to have, where it was.
+#[must_use]
+pub fn ports(policy: &Object) -> Option<Vec<ServerPort>> {
+    let list = policy.annotation(PORTS)?.split(',');
+    list.map(|port| port.trim().parse().ok()).collect()
+}
+
+/// Writes down the ports that a protect policy was asked to have, or that none were.
+pub fn set_ports(policy: &mut Object, ports: Option<&[ServerPort]>) {
+    match ports {
+        Some(ports) => {
+            let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+            policy.set_annotation(PORTS, &ports.join(","));
+        }
+        None => {
+            policy.remove_annotation(PORTS);
+        }
     }
 }
 

@@ -61,6 +61,8 @@ pub struct ProtectPolicy {
     pub server: ServerName,
     /// Its ports.
     pub ports: Vec<ServerPort>,
+    /// Whether the ports were asked for, so that they are not taken for drift from the catalogue.
+    pub ports_asked: bool,
     /// How other traffic is treated.
     pub approach: Approach,
     /// The tier; `None` for the default tier.
@@ -113,7 +115,18 @@ impl ProtectPolicy {
         policy.set_spec("types", json!(["Ingress"]));
         policy.set_spec("ingress", json!(rules));
         marks::set_created(&mut policy);
+        marks::set_ports(&mut policy, self.asked_ports().as_deref());
         policy
+    }
+
+    /// The ports to write down on the policy: those that were asked for and are not the catalogue's.
+    fn asked_ports(&self) -> Option<Vec<ServerPort>> {
+        let mut ports = self.ports.clone();
+        ports.sort_unstable();
+        ports.dedup();
+        let known = super::catalogue::known(self.server.as_str());
+        let plain = known.is_some_and(|known| same_ports(known.ports, &ports));
+        (self.ports_asked && !plain).then_some(ports)
     }
 
     fn by_transport(&self) -> impl Iterator<Item = (Transport, Vec<u16>)> {
@@ -189,8 +202,8 @@ fn meaning(mut spec: PolicySpec) -> PolicySpec {
                 ] {
                     *text = text.take().filter(|t| !t.is_empty()).map(|t| normalise(&t));
                 }
-                side.ports.sort();
-                side.not_ports.sort();
+                side.ports = single(std::mem::take(&mut side.ports));
+                side.not_ports = single(std::mem::take(&mut side.not_ports));
             }
         }
     }
@@ -198,11 +211,45 @@ fn meaning(mut spec: PolicySpec) -> PolicySpec {
     spec
 }
 
+/// Short ranges of ports one by one, in order.
+fn single(ports: Vec<PortMatch>) -> Vec<PortMatch> {
+    const SHORT: u16 = 64;
+    let mut found = BTreeSet::new();
+    for port in ports {
+        match port {
+            PortMatch::Range(low, high) if high.saturating_sub(low) < SHORT => {
+                found.extend((low..=high).map(PortMatch::single));
+            }
+            other => {
+                found.insert(other);
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// Whether two lists hold the same ports.
+fn same_ports(a: &[ServerPort], b: &[ServerPort]) -> bool {
+    a.iter().all(|port| b.contains(port)) && b.iter().all(|port| a.contains(port))
+}
+
+/// In what a protect policy has come away from the recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drift {
+    /// It is for other ports than the server's.
+    Ports,
+    /// It has other rules than the recipe's, or is applied in another way.
+    Rules,
+}
+
 /// What a protect policy protects, read back from its content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Protection {
     /// The ports that it denies to, or allows for, by client label.
     pub ports: Vec<ServerPort>,
+    /// Whether it still is as the recipe makes it; rules that only log do not count.
+    pub drift: Option<Drift>,
     /// Which form the policy has.
     pub approach: Approach,
     /// Its tier.
@@ -245,12 +292,62 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
             }
         }
     }
+    let approach = approach?;
+    let declared = declared_ports(policy, server).unwrap_or_else(|| ports.clone());
+    let drift = if same_ports(&ports, &declared) {
+        (!is_recipe(&spec, server, approach, &ports)).then_some(Drift::Rules)
+    } else {
+        Some(Drift::Ports)
+    };
     Some(Protection {
         ports,
-        approach: approach?,
+        drift,
+        approach,
         tier: spec.tier().to_owned(),
         order: spec.order,
     })
+}
+
+/// Whether a policy means what the recipe writes, with its own tier and order, which are free.
+fn is_recipe(
+    spec: &PolicySpec,
+    server: &ServerName,
+    approach: Approach,
+    ports: &[ServerPort],
+) -> bool {
+    let wanted = ProtectPolicy {
+        server: server.clone(),
+        ports: ports.to_vec(),
+        ports_asked: false,
+        approach,
+        tier: None,
+        order: PROTECT_ORDER,
+    };
+    let Ok(mut wanted) = policy_spec(&wanted.object(Version::new(3, 29, 0))) else {
+        return false;
+    };
+    wanted.tier.clone_from(&spec.tier);
+    wanted.order = spec.order;
+    let mut spec = spec.clone();
+    for rules in [&mut spec.ingress, &mut spec.egress].into_iter().flatten() {
+        rules.retain(|rule| rule.action != Action::Log);
+    }
+    let (mut spec, mut wanted) = (meaning(spec), meaning(wanted));
+    // The rules of the recipe are for one protocol each, so their order does not matter.
+    for rules in [&mut spec.ingress, &mut wanted.ingress]
+        .into_iter()
+        .flatten()
+    {
+        rules.sort_by_key(|rule| rule.protocol);
+    }
+    spec == wanted
+}
+
+/// The ports that a server is meant to have: those that its policy was asked for, else those of
+/// the catalogue; `None` where only the policy's own rules tell.
+fn declared_ports(policy: &Object, server: &ServerName) -> Option<Vec<ServerPort>> {
+    let known = || super::catalogue::known(server.as_str()).map(|k| k.ports.to_vec());
+    marks::ports(policy).or_else(known)
 }
 
 /// Servers that a snapshot has any part of a protection for: a policy, a protected label or a
@@ -300,18 +397,23 @@ pub fn check_known(snapshot: &Snapshot, server: &ServerName) -> Result<(), Recip
     Err(unknown_server(snapshot, server))
 }
 
-/// The ports of a server: those that its policy names, else those that the catalogue knows.
+/// The ports of a server: those that its policy was asked for, else those that the catalogue
+/// knows, else those that its policy names.
 ///
 /// # Errors
 ///
 /// When nothing tells what the server is.
 pub fn ports_of(snapshot: &Snapshot, server: &ServerName) -> Result<Vec<ServerPort>, RecipeError> {
-    let protected = find(snapshot, server).and_then(|policy| read(policy, server));
-    if let Some(protection) = protected.filter(|p| !p.ports.is_empty()) {
-        return Ok(protection.ports);
+    let policy = find(snapshot, server);
+    if let Some(declared) = policy.and_then(|policy| declared_ports(policy, server)) {
+        return Ok(declared);
     }
-    match super::catalogue::known(server.as_str()) {
-        Some(known) => Ok(known.ports.to_vec()),
+    if let Some(known) = super::catalogue::known(server.as_str()) {
+        return Ok(known.ports.to_vec());
+    }
+    let protection = policy.and_then(|policy| read(policy, server));
+    match protection.filter(|p| !p.ports.is_empty()) {
+        Some(protection) => Ok(protection.ports),
         None => Err(unknown_server(snapshot, server)),
     }
 }

@@ -47,8 +47,17 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     }
     let why = "no longer protects its pods";
     workloads::unlabel(draft, None, &label, Stage::ProtectedLabels, why, ours_alone);
-    if let Some(policy) = policy.as_ref().filter(|_| ours) {
-        draft.delete(Stage::ProtectPolicy, policy.id(), "lets everybody in again");
+    match &policy {
+        Some(policy) if ours => {
+            draft.delete(Stage::ProtectPolicy, policy.id(), "lets everybody in again");
+        }
+        Some(policy) => {
+            let why = "no longer says which ports were asked for";
+            draft.edit(Stage::ProtectPolicy, policy.id(), why, |policy| {
+                marks::set_ports(policy, None);
+            });
+        }
+        None => {}
     }
     delete_empty_endpoints(draft);
     let own_set = ObjectId::global(

@@ -9,7 +9,7 @@ use super::failsafes::effective_lists;
 use super::hosts::{HostView, Hosts, carries};
 use super::policies::{self, Approach, DEFAULT_ALLOW, Protection};
 use super::workloads::pod_labels;
-use super::{RecipeError, catalogue, marks};
+use super::{RecipeError, marks};
 use crate::calico::endpoint::{ALL_INTERFACES, ALLOW_PROFILE, controller, pod_label_path};
 use crate::calico::felix::{Direction, FailsafeLayers};
 use crate::calico::names::ServerName;
@@ -32,7 +32,8 @@ pub struct ServerStatus {
     pub clients: Vec<ClientStatus>,
     /// The failsafes that still open the ports inbound.
     pub failsafes: Vec<FailsafeStatus>,
-    /// The whole in one word.
+    /// The parts in one word. Whether they shut everybody else out is for the prover to say: see
+    /// `plan::check`.
     pub verdict: Verdict,
 }
 
@@ -91,12 +92,16 @@ pub struct FailsafeStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Policy, labels and failsafes are as they should be.
+    /// Policy, labels and failsafes are as they should be, and nobody but clients gets in.
     Protected,
     /// The port is still an inbound failsafe somewhere: the policy does nothing there.
     Failsafe,
-    /// Parts are missing.
+    /// Parts are missing, or others than clients get in somewhere.
     Partial,
+    /// The policy says something else than the recipe.
+    Drifted,
+    /// All parts are there; whether somebody else gets in cannot be decided.
+    Unproven,
     /// Nothing shuts anybody out.
     Open,
     /// An endpoint would drop everything that is not the server's.
@@ -111,6 +116,8 @@ impl Verdict {
             Self::Protected => "protected",
             Self::Failsafe => "failsafe",
             Self::Partial => "partial",
+            Self::Drifted => "drifted",
+            Self::Unproven => "unproven",
             Self::Open => "open",
             Self::LockedOut => "locked-out",
         }
@@ -154,12 +161,7 @@ fn of_server(
             None => PolicyStatus::Other(object.id().clone()),
         },
     };
-    let ports = match &policy {
-        PolicyStatus::Recipe(_, protection) => protection.ports.clone(),
-        _ => catalogue::known(server.as_str())
-            .map(|k| k.ports.to_vec())
-            .unwrap_or_default(),
-    };
+    let ports = policies::ports_of(snapshot, &server).unwrap_or_default();
     let endpoints = endpoints(snapshot, hosts, &server, &policy);
     let workloads = workloads(snapshot, &server.protected_label());
     let failsafes = failsafes(hosts, layers, &endpoints, &ports);
@@ -255,6 +257,17 @@ fn workloads(snapshot: &Snapshot, label: &str) -> Vec<ObjectId> {
         .collect()
 }
 
+/// The profiles whose endpoints have a label by them.
+#[must_use]
+pub fn labelling_profiles<'s>(snapshot: &'s Snapshot, label: &str) -> BTreeSet<&'s str> {
+    let gives = |profile: &&crate::calico::Object| {
+        let labels = profile.spec("labelsToApply");
+        labels.is_some_and(|labels| labels.get(label).is_some())
+    };
+    let profiles = snapshot.of(Kind::Profile).filter(gives);
+    profiles.map(crate::calico::Object::name).collect()
+}
+
 fn clients(snapshot: &Snapshot, hosts: &Hosts<'_>, server: &ServerName) -> Vec<ClientStatus> {
     let label = server.allowed_label();
     let mut clients = Vec::new();
@@ -274,6 +287,7 @@ fn clients(snapshot: &Snapshot, hosts: &Hosts<'_>, server: &ServerName) -> Vec<C
             );
         }
     }
+    let profiles = labelling_profiles(snapshot, &label);
     for host in hosts.all() {
         let node = host
             .node
@@ -294,7 +308,9 @@ fn clients(snapshot: &Snapshot, hosts: &Hosts<'_>, server: &ServerName) -> Vec<C
             add(&id, addresses, true);
         }
         for endpoint in host.endpoints.iter().filter(|e| !e.automatic) {
-            if endpoint.object.label(&label).is_some() {
+            let mut named = endpoint.spec.profiles.iter();
+            let by_profile = named.any(|profile| profiles.contains(profile.as_str()));
+            if by_profile || endpoint.object.label(&label).is_some() {
                 let addresses = endpoint.spec.addresses().map(|ip| ip.to_string()).collect();
                 add(endpoint.object.id(), addresses, true);
             }
@@ -354,10 +370,12 @@ fn verdict(
     }
     match policy {
         PolicyStatus::Missing if endpoints.is_empty() && workloads.is_empty() => Verdict::Open,
-        PolicyStatus::Missing | PolicyStatus::Other(_) => Verdict::Partial,
+        PolicyStatus::Missing => Verdict::Partial,
         PolicyStatus::Recipe(..) if endpoints.is_empty() && workloads.is_empty() => {
             Verdict::Partial
         }
+        PolicyStatus::Other(_) => Verdict::Drifted,
+        PolicyStatus::Recipe(_, protection) if protection.drift.is_some() => Verdict::Drifted,
         PolicyStatus::Recipe(..) if endpoints.iter().any(|e| e.shadowed_by.is_some()) => {
             Verdict::Partial
         }

@@ -103,6 +103,9 @@ fn subject(
     for (status, snapshot, world) in states {
         let Some(status) = status else { continue };
         ports.extend(&status.ports);
+        if let PolicyStatus::Recipe(_, protection) = &status.policy {
+            ports.extend(&protection.ports);
+        }
         let places = guarded(snapshot, world, status);
         for place in places.into_iter().filter(|p| !p.address.is_loopback()) {
             let doors: &mut Vec<Place> = hosts.entry(place.node.clone()).or_default();

@@ -9,7 +9,7 @@ use crate::calico::{Datastore, ObjectId};
 use crate::plan::check::{Checked, OpenTo, Proven};
 use crate::plan::proof::FlowProof;
 use crate::reach::Verdict;
-use crate::recipe::policies::Approach;
+use crate::recipe::policies::{Approach, Drift};
 use crate::recipe::status::{self, PolicyStatus};
 
 /// What is protected, by what, for whom: what `status` prints.
@@ -68,6 +68,8 @@ pub struct Form {
     pub order: Option<f64>,
     /// How other traffic is treated.
     pub approach: Approach,
+    /// In what it differs from the recipe; null where it does not.
+    pub drift: Option<Drift>,
 }
 
 /// A protected endpoint.
@@ -95,6 +97,8 @@ pub struct Open {
     pub places: Vec<String>,
     /// Who gets in, as networks.
     pub allowed: Vec<String>,
+    /// Those of them who are no clients.
+    pub others: Vec<String>,
     /// For whom it cannot be decided, as networks.
     pub unproven: Vec<String>,
 }
@@ -149,7 +153,7 @@ pub struct ServerCheck {
     pub verdict: status::Verdict,
     /// Whether it is complete and proven that nobody gets in who is no client.
     pub holds: bool,
-    /// Whether it is complete, and only cannot be decided whether somebody gets in.
+    /// Whether it is complete, and it only cannot be decided whether somebody gets in.
     pub unproven: bool,
     /// Who gets in who should not.
     pub leaks: Vec<Leak>,
@@ -276,6 +280,7 @@ fn policy(policy: &PolicyStatus) -> Option<Policy> {
                 tier: protection.tier.clone(),
                 order: protection.order,
                 approach: protection.approach,
+                drift: protection.drift,
             };
             (id, Some(form))
         }
@@ -305,6 +310,7 @@ impl From<&OpenTo> for Open {
             port: open.port.to_string(),
             places: open.places.clone(),
             allowed: nets(&open.allowed),
+            others: nets(&open.others),
             unproven: nets(&open.unproven),
         }
     }

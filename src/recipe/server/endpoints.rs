@@ -10,11 +10,12 @@ use super::ProtectServer;
 use crate::calico::endpoint::{ALL_INTERFACES, ALLOW_PROFILE};
 use crate::calico::names::{ServerName, host_endpoint_name};
 use crate::calico::{Kind, Object, ObjectId, Version};
+use crate::reach::topology::LOOPBACK;
 use crate::recipe::hosts::{
     EndpointView, HostView, Hosts, LabelHolder, carries, note_without_node,
 };
 use crate::recipe::policies::{Approach, DEFAULT_ALLOW};
-use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
+use crate::recipe::{Draft, Importance, Note, RecipeError, Stage, few, marks};
 
 /// Something on a host that the protected label goes on.
 pub enum Target<'h> {
@@ -46,11 +47,17 @@ impl<'h> Target<'h> {
             Self::Existing {
                 endpoint: Some(endpoint),
                 ..
-            } => endpoint.spec.interface_name == ALL_INTERFACES,
+            } => governs_loopback(&endpoint.spec.interface_name),
             Self::Existing { endpoint: None, .. } => true,
-            Self::New { object, .. } => object.spec_str("interfaceName") == Some(ALL_INTERFACES),
+            Self::New { object, .. } => object
+                .spec_str("interfaceName")
+                .is_some_and(governs_loopback),
         }
     }
+}
+
+fn governs_loopback(interface: &str) -> bool {
+    interface == ALL_INTERFACES || interface == LOOPBACK
 }
 
 /// What the protected label goes on, on the hosts and interfaces that are meant.
@@ -73,6 +80,7 @@ pub fn targets<'h>(
             }
         } else {
             for interface in &intent.interfaces {
+                check_interface(draft, host, interface)?;
                 targets.push(on_interface(draft, hosts, host, interface, intent)?);
             }
         }
@@ -117,12 +125,16 @@ fn on_interface<'h>(
     intent: &ProtectServer,
 ) -> Result<Target<'h>, RecipeError> {
     let addresses = interface_addresses(host, interface);
+    let unreported = note_unreported(host, interface);
     let governs = |e: &&EndpointView<'h>| {
         e.spec.interface_name == interface
             || e.spec.interface_name.is_empty()
                 && e.spec.addresses().any(|ip| addresses.contains(&ip))
     };
     if let Some(endpoint) = host.endpoints.iter().find(governs) {
+        if let Some(note) = unreported {
+            draft.note(note.importance, note.text, note.hint);
+        }
         return existing(host, endpoint);
     }
     let covering = host.wildcard();
@@ -148,7 +160,71 @@ fn on_interface<'h>(
             None => wildcard(draft, hosts, host, intent),
         };
     }
+    if let Some(note) = unreported {
+        draft.note(note.importance, note.text, note.hint);
+    }
     new_endpoint(draft, host, interface, intent)
+}
+
+/// Refuses interfaces that Felix takes for those of workloads: no host endpoint ever governs one.
+fn check_interface(
+    draft: &Draft<'_>,
+    host: &HostView<'_>,
+    interface: &str,
+) -> Result<(), RecipeError> {
+    let prefixes = workload_prefixes(draft, &host.name);
+    let Some(prefix) = prefixes.iter().find(|p| interface.starts_with(p.as_str())) else {
+        return Ok(());
+    };
+    let error = RecipeError::usage(format!(
+        "interface `{interface}` cannot be protected: Felix takes those that begin with `{prefix}` for workloads'"
+    ));
+    Err(error.hint(match reported(host) {
+        Some(names) => format!("interfaces of {}: {names}", host.name),
+        None => "name an interface of the host itself, or leave `--interface` out".to_owned(),
+    }))
+}
+
+/// How the names of workloads' interfaces begin on a node: `interfacePrefix` of Felix.
+fn workload_prefixes(draft: &Draft<'_>, node: &str) -> Vec<String> {
+    let own = format!("node.{node}");
+    let mut layers = [own.as_str(), "default"].into_iter().filter_map(|name| {
+        let id = ObjectId::global(Kind::FelixConfiguration, name);
+        let set = draft.current(&id)?.spec_str("interfacePrefix")?;
+        Some(set.to_owned()).filter(|set| !set.is_empty())
+    });
+    let set = layers.next().unwrap_or_else(|| "cali".to_owned());
+    let prefixes = set.split(',').map(str::trim).filter(|p| !p.is_empty());
+    prefixes.map(str::to_owned).collect()
+}
+
+/// What is to be said of an interface that a node does not report, though it reports others.
+fn note_unreported(host: &HostView<'_>, interface: &str) -> Option<Note> {
+    let node = host.node.as_ref()?;
+    let known = node
+        .interfaces
+        .as_ref()?
+        .iter()
+        .map(|(name, _)| name.as_str());
+    let mut known = known.chain(node.tunnels.iter().map(|(name, _)| *name));
+    if interface == LOOPBACK || known.any(|name| name == interface) {
+        return None;
+    }
+    Some(Note {
+        importance: Importance::Warning,
+        text: format!(
+            "{} reports no interface `{interface}`: as long as it has none, nothing is protected there",
+            host.name
+        ),
+        hint: reported(host).map(|names| format!("it reports {names}")),
+    })
+}
+
+/// The interfaces that a node reports, for people.
+fn reported(host: &HostView<'_>) -> Option<String> {
+    let interfaces = host.node.as_ref()?.interfaces.as_ref()?;
+    let names: Vec<&str> = interfaces.iter().map(|(name, _)| name.as_str()).collect();
+    (!names.is_empty()).then(|| few(&names))
 }
 
 fn interface_addresses(host: &HostView<'_>, interface: &str) -> BTreeSet<IpAddr> {

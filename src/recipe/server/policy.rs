@@ -20,10 +20,12 @@ pub fn desired_policy(
     let snapshot = draft.snapshot();
     let known = policies::find(snapshot, &intent.server)
         .and_then(|policy| policies::read(policy, &intent.server));
-    let ports = if intent.ports.is_empty() {
-        policies::ports_of(snapshot, &intent.server)?
+    let existing = policies::find(snapshot, &intent.server);
+    let (ports, ports_asked) = if intent.ports.is_empty() {
+        let ports = policies::ports_of(snapshot, &intent.server)?;
+        (ports, existing.and_then(marks::ports).is_some())
     } else {
-        intent.ports.clone()
+        (intent.ports.clone(), true)
     };
     if let (Some(tier), false) = (&intent.tier, snapshot.version().has_tiers()) {
         return Err(RecipeError::usage(format!(
@@ -36,14 +38,26 @@ pub fn desired_policy(
         .as_ref()
         .map(|k| k.tier.clone())
         .filter(|t| t != DEFAULT_TIER);
+    let approach = intent
+        .approach
+        .or(known.as_ref().map(|k| k.approach))
+        .unwrap_or_default();
+    let tier = intent.tier.clone().or(known_tier);
+    if let (Approach::DenyByDefault, Some(tier)) = (approach, &tier) {
+        return Err(RecipeError::usage(format!(
+            "deny by default in tier `{tier}` would shut nobody out"
+        ))
+        .detail([
+            "the policy would only allow, and the tier passes everything else on".to_owned(),
+        ])
+        .hint("choose one: `--approach allow-by-default --tier NAME`, or `--approach deny-by-default` without a tier"));
+    }
     Ok(ProtectPolicy {
         server: intent.server.clone(),
         ports,
-        approach: intent
-            .approach
-            .or(known.as_ref().map(|k| k.approach))
-            .unwrap_or_default(),
-        tier: intent.tier.clone().or(known_tier),
+        ports_asked,
+        approach,
+        tier,
         order: intent
             .order
             .or(known.and_then(|k| k.order))
@@ -148,7 +162,17 @@ fn put_policy(
         return Ok(true);
     };
     let ours = marks::is_created(existing);
+    let ports = marks::ports(&wanted);
+    let mark = |policy: &mut Object| marks::set_ports(policy, ports.as_deref());
     if policies::same_meaning(existing, &wanted) {
+        if marks::ports(existing) != ports {
+            draft.edit(
+                stage,
+                wanted.id(),
+                "writes down the ports that were asked for",
+                mark,
+            );
+        }
         return Ok(ours);
     }
     // Servers write the default tier out and put it back when it is left out.
@@ -175,6 +199,9 @@ fn put_policy(
         .hint("look at it; `--overwrite` puts the recipe's policy in its place"));
     }
     let spec = wanted.value().get("spec").cloned().unwrap_or_default();
-    draft.edit(stage, wanted.id(), why, |policy| policy.replace_spec(spec));
+    draft.edit(stage, wanted.id(), why, |policy| {
+        policy.replace_spec(spec);
+        mark(policy);
+    });
     Ok(ours)
 }

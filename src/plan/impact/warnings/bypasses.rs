@@ -7,6 +7,7 @@ use super::super::{Both, Change, ServerImpact, Warning, few, sorted};
 use super::{Subject, about};
 use crate::calico::kubernetes::{PodView, SliceView};
 use crate::calico::{Kind, Object};
+use crate::reach::topology::LOOPBACK;
 use crate::reach::verdict::EndpointToHostAction;
 use crate::reach::{Addresses, Place, Verdict};
 
@@ -80,7 +81,7 @@ fn other_interfaces(both: &Both<'_>, subject: &Subject, warnings: &mut Vec<Warni
     }
     protected.retain(|_, interfaces| !interfaces.contains("*") && !interfaces.contains(""));
     let clients = subject.server.as_ref();
-    let clients = clients.map(|s| crate::plan::check::clients(both.after, s));
+    let clients = clients.map(|s| crate::plan::check::clients(both.after, both.is, s));
     let clients = clients.unwrap_or_else(Addresses::none);
     let mut groups: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for (host, interfaces) in protected {
@@ -120,7 +121,9 @@ fn other_interfaces(both: &Both<'_>, subject: &Subject, warnings: &mut Vec<Warni
         if both.is.interfaces_of(host).is_none() {
             named.push("interfaces that it does not report".to_owned());
         }
-        named.push("loopback".to_owned());
+        if !interfaces.contains(LOOPBACK) {
+            named.push("loopback".to_owned());
+        }
         let interfaces: Vec<&str> = interfaces.into_iter().collect();
         // Loopback is the last.
         let ways = match named.split_last() {

@@ -24,7 +24,7 @@ pub fn of(both: &Both<'_>, subject: &Subject, server: &ServerImpact, warnings: &
         return;
     }
     let own = policies::find(both.after, name).map(|p| p.id().clone());
-    let allowed = clients(both.after, name).union(&super::super::servers::loopback());
+    let allowed = clients(both.after, both.is, name).union(&super::super::servers::loopback());
     let mut found: BTreeMap<Cause<'_>, Others> = BTreeMap::new();
     for class in &server.classes {
         for part in &class.parts {
