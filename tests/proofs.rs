@@ -440,7 +440,7 @@ fn by_name() -> Cluster {
     });
     cluster.write("kube-apiserver.yaml", &text);
     let text = cluster.read("calico.yaml");
-    cluster.write("calico.yaml", &text.replace("k8s,bgp,", "k8s,kdd,"));
+    cluster.write("calico.yaml", text.replace("k8s,bgp,", "k8s,kdd,"));
     cluster
 }
 

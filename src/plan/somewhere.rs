@@ -157,7 +157,8 @@ fn is_one(one: &FlowProof, other: &FlowProof) -> bool {
 /// certain.
 fn worse(known: &mut FlowProof, other: FlowProof) {
     let fates = [known.fate, other.fate];
-    if other.fate > known.fate || other.fate == known.fate && rank(&other) > rank(known) {
+    if other.fate > known.fate || other.fate == known.fate && is_denied(&other) && !is_denied(known)
+    {
         *known = other;
     }
     if fates.contains(&Fate::Kept) && known.fate == Fate::ClosedBefore {
@@ -166,7 +167,7 @@ fn worse(known: &mut FlowProof, other: FlowProof) {
 }
 
 /// A place where it is denied says more than one where it is not known what happens.
-fn rank(flow: &FlowProof) -> bool {
+fn is_denied(flow: &FlowProof) -> bool {
     flow.decision.verdict == Verdict::Deny
 }
 
