@@ -43,6 +43,7 @@ pub fn case(snapshot: &Snapshot) -> Case {
         topology: Wires {
             nodes: nodes.collect(),
             encapsulation: Some("vxlan".into()),
+            neighbours: Some("discovered".into()),
             ip_pools: pools.collect(),
             dnat: Vec::new(),
         },
