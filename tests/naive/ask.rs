@@ -56,11 +56,7 @@ impl Naive {
                 Missing::SourceAddress { node: node() },
             ],
         };
-        let steps = rest.iter().chain([&first]).flat_map(|d| &d.steps);
-        missing.extend(steps.filter_map(|step| match &step.reason {
-            Reason::Missing(missing) => Some(missing.clone()),
-            _ => None,
-        }));
+        missing.extend(lacking(rest.iter().chain([&first])));
         unknown(missing)
     }
 
@@ -98,6 +94,8 @@ impl Naive {
             return first;
         }
         let mut missing = vec![Missing::Behaviour { what: "" }];
+        // An answer that lacks something else may be told just as well.
+        missing.extend(lacking(others.iter().chain([&first])));
         if !behind.is_empty() {
             missing.extend([Missing::ClientPort, Missing::ChosenPort, Missing::IcmpType]);
         }
@@ -430,6 +428,15 @@ fn packet(source: IpAddr, destination: IpAddr, query: &Query) -> Packet {
         port: query.port,
         icmp: query.icmp_type.map(|t| (t, query.icmp_code.unwrap_or(0))),
     }
+}
+
+/// The inputs that decisions lack.
+fn lacking<'d>(decisions: impl Iterator<Item = &'d Decision>) -> impl Iterator<Item = Missing> {
+    let steps = decisions.flat_map(|decision| &decision.steps);
+    steps.filter_map(|step| match &step.reason {
+        Reason::Missing(missing) => Some(missing.clone()),
+        _ => None,
+    })
 }
 
 /// An answer that depends on inputs that are missing, with a step for each.
