@@ -235,7 +235,7 @@ fn check_tells_a_protection_that_cannot_be_decided_by_its_exit_code_and_what_wou
     assert_eq!(run.code, Some(0), "{run}");
     let run = cluster.run(&["check"]);
     assert_eq!(run.code, Some(5), "{run}");
-    assert!(run.out.contains("etcd  is unproven (protected)"), "{run}");
+    assert!(run.out.contains("etcd  is unproven\n"), "{run}");
     assert!(
         run.err
             .contains("hint: `ipv6Support` in FelixConfiguration/default makes it known"),

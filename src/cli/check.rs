@@ -18,6 +18,7 @@ use crate::plan::proof::{FlowProof, standing};
 use crate::plan::reading::Question;
 use crate::plan::report;
 use crate::reach::{Addresses, Reason, Verdict};
+use crate::recipe::status::Verdict as Word;
 use crate::store::Store;
 
 /// Prove all protections and needed flows; made for CI and cron
@@ -176,7 +177,10 @@ fn text(checked: &[Checked], flows: usize, troubles: &[Trouble]) -> String {
         };
         let name = server.status.server.as_str();
         let _ = write!(text, "{BOLD}{name}{BOLD:#}  {style}{word}{style:#}");
-        let _ = writeln!(text, " ({})", server.status.verdict.word());
+        let _ = match server.status.verdict {
+            Word::Unproven => writeln!(text),
+            verdict => writeln!(text, " ({})", verdict.word()),
+        };
         if let Some(drift) = super::status::drift(&server.status) {
             let policy = server.status.server.policy_name();
             let _ = writeln!(text, "  policy {policy} {}", clean(&drift));

@@ -347,7 +347,11 @@ impl Place {
         snapshot
             .all()
             .filter(|stored| stored.object.id().kind != Kind::ClusterInformation)
-            .filter(|stored| !matches!(stored.object.id().kind, Kind::Profile | Kind::Namespace))
+            .filter(|stored| {
+                // What every server makes by itself.
+                let made = [Kind::Profile, Kind::Namespace, Kind::ApiService];
+                !made.contains(&stored.object.id().kind)
+            })
             .map(|stored| {
                 (
                     // Before v3.32 a policy's name begins with its tier.
