@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::memory::{Memory, Pruned};
+use super::memory::{Memory, Pruned, Removed};
 use super::{
     Failsafes, Layers, as_text, asked_ports, chosen_hosts, configuration, deciding_annotation,
     effective_lists, in_words, listed, places, readable_layers, refuse_hidden, values,
 };
 use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers};
-use crate::calico::{Kind, Object, ObjectId, ServerPort};
+use crate::calico::{Kind, Object, ObjectId, ServerPort, Snapshot};
 use crate::recipe::{Draft, Importance, RecipeError, Stage};
 
 /// Drafts the pruning: the list that decides on each host loses the ports.
@@ -59,7 +59,8 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
         note_dormant(draft, *direction, &ports, &lists);
     }
     for (id, lists) in wanted {
-        let object = pruned(configuration(draft, &layers, &id), &lists, &ports, intent);
+        let object = configuration(draft, &layers, &id);
+        let object = pruned(draft.snapshot(), object, &lists, &ports, intent);
         let why: Vec<String> = lists
             .iter()
             .map(|(direction, list)| {
@@ -78,6 +79,7 @@ pub fn prune(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeErro
 }
 
 fn pruned(
+    snapshot: &Snapshot,
     mut object: Object,
     lists: &BTreeMap<Direction, Effective>,
     ports: &[ServerPort],
@@ -98,7 +100,11 @@ fn pruned(
         let pruned = memory.list(*direction).get_or_insert_with(|| Pruned {
             absent: field.is_none() && annotation.is_none(),
             text: text.clone(),
-            removed: Vec::new(),
+            // A list that is taken over from the layer below lacks what was pruned there.
+            removed: match (&field, annotation) {
+                (None, None) => taken_out_below(snapshot, effective, *direction),
+                _ => Vec::new(),
+            },
         });
         let mut entries = match annotation {
             Some(_) => values(effective),
@@ -112,6 +118,18 @@ fn pruned(
     }
     memory.write(&mut object);
     object
+}
+
+/// What was taken out of the list that is in force, where it is a FelixConfiguration's.
+fn taken_out_below(
+    snapshot: &Snapshot,
+    effective: &Effective,
+    direction: Direction,
+) -> Vec<Removed> {
+    let below = effective.source.configuration();
+    let below = below.and_then(|name| snapshot.global(Kind::FelixConfiguration, name));
+    let pruned = below.and_then(|below| Memory::read(below).list(direction).take());
+    pruned.map(|pruned| pruned.removed).unwrap_or_default()
 }
 
 fn note_nothing(

@@ -272,6 +272,30 @@ fn a_list_that_changed_meanwhile_keeps_the_change() {
     );
 }
 
+#[test]
+fn a_node_s_own_list_gets_back_what_was_pruned_below_it() {
+    let default = mk_felix("default", &[(TCP, 22), (TCP, 2379), (TCP, 5473)]);
+    let before = mk_cluster([
+        mk_node("a", "192.0.2.1"),
+        mk_node("b", "192.0.2.2"),
+        default,
+    ]);
+    let of_a = |port| Failsafes {
+        nodes: vec!["a".into()],
+        ..inbound(&[port])
+    };
+    let below = pruned(&before, &inbound(&["tcp/2379"])).after;
+    let both = pruned(&below, &of_a("tcp/5473")).after;
+    let first = restored(&both, &inbound(&["tcp/2379"])).after;
+    let own = first.get(&felix_id("node.a")).unwrap();
+    let entry = |port: u16| json!({"protocol": "TCP", "port": port});
+    assert_eq!(
+        own.spec("failsafeInboundHostPorts"),
+        Some(&json!([entry(22), entry(2379)]))
+    );
+    assert_same(&restored(&first, &inbound(&["tcp/5473"])).after, &before);
+}
+
 /// A cluster in a store of its own kind, whose `default` says what a new FelixConfiguration would be
 /// filled with otherwise.
 fn mk_filling(kind: DatastoreKind, own: Option<Value>) -> Snapshot {
