@@ -35,8 +35,11 @@ impl Terminal {
             return None;
         }
         let binary = env!("CARGO_BIN_EXE_calicoctl-protect");
+        // The shell outlives a Ctrl-C that comes before the question reads keys, which is for all on
+        // the terminal, as an interactive shell does.
+        let first = if then.is_empty() { "" } else { "trap : INT; " };
         let line = format!(
-            "'{binary}' --manifests {FOLDER} {}{then}",
+            "{first}'{binary}' --manifests {FOLDER} {}{then}",
             arguments.join(" ")
         );
         let mut child = Command::new(program)
@@ -208,7 +211,7 @@ fn a_change_of_meaning_while_the_question_stands_is_a_conflict() {
 #[track_caller]
 fn interrupted(cluster: &Cluster, arguments: &[&str], question: &str, code: i32, words: &str) {
     // The shell stays to tell how the terminal is.
-    let then = "; echo \"ended with $?\"; trap : INT; stty -a";
+    let then = "; echo \"ended with $?\"; stty -a";
     let Some(mut terminal) = Terminal::open(cluster, arguments, then) else {
         return;
     };
