@@ -47,6 +47,9 @@ pub struct Removed {
     /// Networks that were left open in its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<IpNet>,
+    /// Whether it was taken out of the layer below, before this list was made as a copy of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub below: bool,
 }
 
 impl Memory {
@@ -97,9 +100,10 @@ impl Pruned {
                 now += 1;
                 continue;
             };
+            let kept = narrowed(&failsafe, keep);
+            let stood_in = self.stand_in(entries, now);
             let at = self.before(now);
             let entry = entries.remove(now);
-            let kept = narrowed(&failsafe, keep);
             for net in &kept {
                 let mut narrow = entry.clone();
                 if let Some(map) = narrow.as_object_mut() {
@@ -108,8 +112,55 @@ impl Pruned {
                 entries.insert(now, narrow);
                 now += 1;
             }
-            self.removed.push(Removed { at, entry, kept });
+            match stood_in.and_then(|(index, which)| Some((self.removed.get_mut(index)?, which))) {
+                // What stood in for an entry that was there before gives way: that one comes back.
+                Some((earlier, which)) => {
+                    earlier.kept.splice(which..=which, kept);
+                    earlier.below = false;
+                }
+                None => self.removed.push(Removed {
+                    at,
+                    entry,
+                    kept,
+                    below: false,
+                }),
+            }
         }
+    }
+
+    /// For which entry that was narrowed the one at a position stands in, and by which of the
+    /// networks that were kept.
+    fn stand_in(&self, entries: &[Value], now: usize) -> Option<(usize, usize)> {
+        let value = entries.get(now)?;
+        let all = self
+            .removed
+            .iter()
+            .enumerate()
+            .flat_map(|(index, removed)| {
+                let kept = removed.kept.iter().enumerate();
+                let kept = kept.filter(|(_, net)| stands_in_for(value, &removed.entry, net));
+                kept.map(move |(which, _)| (index, which))
+            });
+        // One network may stand in for several entries: then it is the one whose place this is.
+        let here = |(index, which): &(usize, usize)| {
+            let at = self.removed.get(*index).map(|removed| self.now(removed.at));
+            at.is_some_and(|at| at + which == now)
+        };
+        all.clone().find(here).or_else(|| all.clone().next())
+    }
+
+    /// What a copy of this list lacks from the beginning.
+    pub fn for_copy(self) -> Vec<Removed> {
+        let below = |removed| Removed {
+            below: true,
+            ..removed
+        };
+        self.removed.into_iter().map(below).collect()
+    }
+
+    /// Whether nothing is left of what was taken out of the list itself.
+    pub fn is_whole(&self) -> bool {
+        self.removed.iter().all(|removed| removed.below)
     }
 
     /// Puts the remembered entries of `ports` back into a list; returns the ports that came back.

@@ -129,7 +129,7 @@ fn taken_out_below(
     let below = effective.source.configuration();
     let below = below.and_then(|name| snapshot.global(Kind::FelixConfiguration, name));
     let pruned = below.and_then(|below| Memory::read(below).list(direction).take());
-    pruned.map(|pruned| pruned.removed).unwrap_or_default()
+    pruned.map(Pruned::for_copy).unwrap_or_default()
 }
 
 fn note_nothing(

@@ -10,7 +10,7 @@ use super::{
     effective_lists, filled, from_text, in_words, listed, node_matches, places, readable_layers,
     refuse_hidden, values,
 };
-use crate::calico::felix::{Direction, Effective, Failsafe, override_annotation};
+use crate::calico::felix::{Direction, Effective, Failsafe, FailsafeLayers, override_annotation};
 use crate::calico::{Kind, Object, ObjectId, ServerPort, Version};
 use crate::recipe::{Draft, Importance, RecipeError, Stage, marks};
 
@@ -41,12 +41,27 @@ pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeEr
         .map(|c| c.id().clone())
         .collect();
     let mut back: BTreeMap<Direction, BTreeSet<ServerPort>> = BTreeMap::new();
-    for id in &remembering {
-        for direction in &intent.directions {
-            let ports = put_back(draft, &layers, id, *direction, &ports);
-            back.entry(*direction).or_default().extend(ports);
+    // From below upwards: whether a list may follow the layers below again depends on what comes
+    // back there.
+    let of_cluster = |id: &&ObjectId| id.name == "default";
+    let of_node = |id: &&ObjectId| id.name.starts_with("node.");
+    let scoped = |id: &&ObjectId| !of_cluster(id) && !of_node(id);
+    let levels: [&dyn Fn(&&ObjectId) -> bool; 3] = [&of_cluster, &scoped, &of_node];
+    let mut below = None;
+    for level in levels {
+        let mut changed = false;
+        for id in remembering.iter().filter(level) {
+            for direction in &intent.directions {
+                let failsafes = below.as_ref().unwrap_or(&layers.failsafes);
+                let ports = put_back(draft, &layers, failsafes, id, *direction, &ports);
+                changed |= !ports.is_empty();
+                back.entry(*direction).or_default().extend(ports);
+            }
+            drop_if_emptied(draft, &layers, id);
         }
-        drop_if_emptied(draft, &layers, id);
+        if changed {
+            below = Some(FailsafeLayers::read(&draft.state()));
+        }
     }
     for direction in &intent.directions {
         let back = back.remove(direction).unwrap_or_default();
@@ -72,6 +87,7 @@ pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeEr
 fn put_back(
     draft: &mut Draft<'_>,
     layers: &Layers<'_>,
+    failsafes: &FailsafeLayers,
     id: &ObjectId,
     direction: Direction,
     ports: &[ServerPort],
@@ -99,7 +115,12 @@ fn put_back(
     }
     let (absent, text) = (pruned.absent, pruned.text.clone());
     let complete = pruned.removed.is_empty();
-    if complete {
+    let goes = absent && pruned.is_whole() && {
+        let node = id.name.strip_prefix("node.").unwrap_or_default();
+        let labels = layers.labels_of(node);
+        decides_without(failsafes, id, direction, node, labels, &entries)
+    };
+    if complete || goes {
         *memory.list(direction) = None;
     }
     match annotation {
@@ -108,9 +129,7 @@ fn put_back(
             let text = text.filter(|t| complete && from_text(t) == entries);
             object.set_annotation(&key, &text.unwrap_or_else(|| as_text(&entries)));
         }
-        None if absent && complete && decides_without(layers, id, direction, &entries) => {
-            object.remove_spec(direction.field());
-        }
+        None if goes => object.remove_spec(direction.field()),
         None => object.set_spec(direction.field(), Value::Array(entries)),
     }
     memory.write(&mut object);
@@ -126,20 +145,15 @@ fn put_back(
 /// Whether a list is the one that decides without the field: then the field goes away, so that
 /// the list follows the layers below again, as it did before.
 fn decides_without(
-    layers: &Layers<'_>,
+    failsafes: &FailsafeLayers,
     id: &ObjectId,
     direction: Direction,
+    node: &str,
+    labels: &BTreeMap<String, String>,
     entries: &[Value],
 ) -> bool {
-    let node = id.name.strip_prefix("node.").unwrap_or_default();
-    let labels = layers.labels_of(node);
-    let below = layers.failsafes.effective_without_field_of(
-        &id.name,
-        direction,
-        node,
-        labels,
-        &node_matches,
-    );
+    let below =
+        failsafes.effective_without_field_of(&id.name, direction, node, labels, &node_matches);
     let read: Option<Vec<Failsafe>> = entries
         .iter()
         .map(|v| Failsafe::from_value(v).ok())

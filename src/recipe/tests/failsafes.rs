@@ -1,3 +1,5 @@
+use proptest::strategy::Strategy as _;
+
 use super::*;
 use crate::recipe::RecipeErrorKind;
 
@@ -294,6 +296,62 @@ fn a_node_s_own_list_gets_back_what_was_pruned_below_it() {
         Some(&json!([entry(22), entry(2379)]))
     );
     assert_same(&restored(&first, &inbound(&["tcp/5473"])).after, &before);
+}
+
+#[test]
+fn a_node_s_own_list_goes_when_the_list_below_it_is_whole_again() {
+    let before = mk_cluster([mk_node("a", "192.0.2.1"), mk_node("b", "192.0.2.2")]);
+    let (etcd, typha) = (inbound(&["tcp/2379"]), inbound(&["tcp/5473"]));
+    let of_a = |intent: &Failsafes| Failsafes {
+        nodes: vec!["a".into()],
+        ..intent.clone()
+    };
+    let own = pruned(&before, &of_a(&etcd)).after;
+    let both = pruned(&own, &etcd).after;
+    assert_same(&restored(&both, &etcd).after, &before);
+
+    let below = pruned(&before, &etcd).after;
+    let copied = pruned(&below, &of_a(&typha)).after;
+    assert_same(&restored(&copied, &typha).after, &below);
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_was_pruned_in_any_order_comes_back_in_any_order(
+        has_list in proptest::bool::ANY,
+        prunes in proptest::collection::vec((0..3_usize, 0..4_u8, 0..4_usize), 1..6),
+        order in proptest::sample::subsequence(vec![0, 1, 2], 3).prop_shuffle(),
+    ) {
+        const PORTS: [&str; 3] = ["tcp/22", "tcp/2379", "tcp/5473"];
+        const KEPT: [&[&str]; 4] = [&[], &[], &["192.0.2.0/28"], &["192.0.2.0/25", "2001:db8::/32"]];
+        let mut objects = vec![mk_node("a", "192.0.2.1"), mk_node("b", "192.0.2.2")];
+        if has_list {
+            let mut own = mk_felix("default", &[(TCP, 5473), (TCP, 22), (TCP, 2379), ("UDP", 68)]);
+            let list = own["spec"]["failsafeInboundHostPorts"].as_array_mut().unwrap();
+            let narrow = json!({"protocol": TCP, "port": 2379, "net": "192.0.2.0/24"});
+            list.insert(1, narrow);
+            objects.push(own);
+        }
+        let before = mk_cluster(objects);
+        let mut now = before.clone();
+        for (port, hosts, narrow) in prunes {
+            let nodes: &[&str] = match hosts {
+                0 | 1 => &[],
+                2 => &["a"],
+                _ => &["a", "b"],
+            };
+            let intent = Failsafes {
+                nodes: nodes.iter().copied().map(Into::into).collect(),
+                keep_nets: KEPT[narrow].iter().map(|net| net.parse().unwrap()).collect(),
+                ..inbound(&[PORTS[port]])
+            };
+            now = pruned(&now, &intent).after;
+        }
+        for port in order {
+            now = restored(&now, &inbound(&[PORTS[port]])).after;
+        }
+        assert_same(&now, &before);
+    }
 }
 
 /// A cluster in a store of its own kind, whose `default` says what a new FelixConfiguration would be
