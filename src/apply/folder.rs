@@ -205,6 +205,19 @@ impl Folder {
         Ok(ids)
     }
 
+    /// Whether another cluster has a run of this id.
+    ///
+    /// # Errors
+    ///
+    /// When the folders of clusters cannot be listed.
+    pub fn is_taken_elsewhere(&self, id: RunId) -> Result<bool, StoreError> {
+        let Some(root) = self.path.parent() else {
+            return Ok(false);
+        };
+        let mut others = Self::all(root)?.into_iter();
+        Ok(others.any(|other| other.path != self.path && other.file(id).exists()))
+    }
+
     /// Makes the folder, for this user alone.
     ///
     /// # Errors

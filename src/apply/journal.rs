@@ -189,6 +189,11 @@ impl Journal {
             let path = folder.file(id);
             let mut options = OpenOptions::new();
             match private(options.append(true).create_new(true), &path) {
+                // An id names one run, whatever its cluster: the commands that take it ask no more.
+                Ok(_) if folder.is_taken_elsewhere(id)? => {
+                    fs::remove_file(&path).map_err(|error| cannot("remove", &path, &error))?;
+                    id = id.next();
+                }
                 Ok(file) => break (path, file),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => id = id.next(),
                 Err(error) => return Err(cannot("write", &path, &error)),

@@ -269,6 +269,22 @@ fn runs_of_one_second_have_ids_of_their_own_in_order() {
 }
 
 #[test]
+fn runs_of_one_second_on_two_clusters_have_ids_of_their_own() {
+    let home = mk_home();
+    let first = mk_journal(&home);
+    let other = Datastore {
+        cluster_guid: Some("cd34".into()),
+        ..mk_header(0).datastore
+    };
+    let other = Folder::of(home.root.path(), &other);
+    other.make().unwrap();
+    let second = Journal::begin(&other, mk_header(1)).unwrap().id();
+    assert!(first < second, "{first} {second}");
+    assert_eq!(other.runs().unwrap(), [second]);
+    assert_eq!(home.folder.runs().unwrap(), [first]);
+}
+
+#[test]
 fn an_unknown_major_version_is_refused_and_a_minor_one_is_not() {
     let home = mk_home();
     let id = mk_journal(&home);
