@@ -218,7 +218,8 @@ fn a_server_keeps_its_tier_and_approach_when_more_hosts_join() {
         3,
         &["server", "felix-metrics", "--node", "birch", "--dry-run"],
     );
-    assert!(!run.changes().contains("GlobalNetworkPolicy"), "{run}");
+    let policy = "GlobalNetworkPolicy/protected-felix-metrics-server";
+    assert!(!run.changes().contains(policy), "{run}");
 }
 
 #[test]

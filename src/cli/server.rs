@@ -124,7 +124,7 @@ pub struct ServerArgs {
 enum ApproachArg {
     /// A late policy allows it
     AllowByDefault,
-    /// It is dropped: open what is needed on purpose
+    /// It is dropped, but for IPv6 discovery: open what is needed on purpose
     DenyByDefault,
 }
 

@@ -50,7 +50,7 @@ pub use facts::{Endpoint, Facts, Interfaces, PolicyOn};
 pub use missing::Missing;
 pub use policies::{Compiled, Ignored};
 pub use reachability::{Class, Piece, Place, Reachability};
-pub use settings::felix_settings;
+pub use settings::{felix_settings, without_ipv6};
 pub use topology::Topology;
 pub use verdict::{Chain, Decision, Effect, Purpose, Reason, Step, Verdict};
 pub use world::{Owner, World};

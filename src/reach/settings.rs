@@ -2,7 +2,7 @@
 //!
 //! Source: data model, sections 6.6, 6.8 and 6.9; semantics, sections 3.3, 3.7 and 5.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::calico::felix::{
     self, Configurations, Direction, Effective, FailsafeLayers, FailsafeSource,
 };
-use crate::calico::{Kind, Object, Snapshot, Version};
+use crate::calico::{Host, Kind, Object, Snapshot, Version};
 use crate::selector::Selector;
 
 use super::placement::Placement;
@@ -431,6 +431,26 @@ pub fn felix_settings(configuration: &Object) -> String {
         )
     });
     format!("{:?} {failsafes:?}", layer_of(configuration))
+}
+
+/// Those of hosts about whose IPv6 traffic policy certainly says nothing: Felix runs without support
+/// for it there, or not at all. Each is named, with its Node where that is known.
+#[must_use]
+pub fn without_ipv6<'h>(
+    snapshot: &Snapshot,
+    hosts: impl Iterator<Item = (&'h str, Option<&'h Host>)>,
+) -> BTreeSet<&'h str> {
+    let overrides = FelixOverrides::default();
+    let mut layers = SettingsLayers::read(snapshot, snapshot.version(), overrides);
+    let no_labels = BTreeMap::new();
+    let mut is_off = |name: &str, host: Option<&Host>| {
+        let labels = host.map_or(&no_labels, |h| &h.labels);
+        let is_kubernetes = host.is_some_and(|h| h.kind == Kind::Node);
+        let settings = layers.of(name, labels, is_kubernetes);
+        settings.is_absent || settings.ipv6 == Some(false)
+    };
+    let off = hosts.filter(|(name, host)| is_off(name, *host));
+    off.map(|(name, _)| name).collect()
 }
 
 fn parse_bool(text: &str) -> Option<bool> {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calico::{Object, ObjectId, Snapshot};
 
+pub mod base;
 pub mod catalogue;
 pub mod failsafes;
 pub mod grant;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::base::discovery_rules;
 use super::workloads::pod_labels;
 use super::{RecipeError, marks};
 use schemars::JsonSchema;
@@ -65,6 +66,8 @@ pub struct ProtectPolicy {
     pub ports_asked: bool,
     /// How other traffic is treated.
     pub approach: Approach,
+    /// Whether IPv6 discovery is let in, where nothing else is.
+    pub discovery: bool,
     /// The tier; `None` for the default tier.
     pub tier: Option<String>,
     /// The order within the tier.
@@ -88,7 +91,7 @@ impl ProtectPolicy {
     pub fn object(&self, version: Version) -> Object {
         let mut policy = Object::empty(self.id(version));
         let client = format!("has({})", self.server.allowed_label());
-        let rules: Vec<Value> = self
+        let mut rules: Vec<Value> = self
             .by_transport()
             .map(|(transport, ports)| match self.approach {
                 Approach::AllowByDefault => json!({
@@ -105,6 +108,9 @@ impl ProtectPolicy {
                 }),
             })
             .collect();
+        if self.discovery && self.approach == Approach::DenyByDefault {
+            rules.extend(discovery_rules(PolicyType::Ingress));
+        }
         policy.replace_spec(json!({}));
         if let Some(tier) = &self.tier {
             policy.set_spec("tier", json!(tier));
@@ -252,6 +258,8 @@ pub struct Protection {
     pub drift: Option<Drift>,
     /// Which form the policy has.
     pub approach: Approach,
+    /// Whether it lets IPv6 discovery in.
+    pub discovery: bool,
     /// Its tier.
     pub tier: String,
     /// Its order; `None` means last.
@@ -270,7 +278,9 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
     let client = normalise(&format!("has({})", server.allowed_label()));
     let mut ports = Vec::new();
     let mut approach = None;
+    let mut discovery = false;
     for rule in spec.rules(PolicyType::Ingress) {
+        discovery |= rule.action == Action::Allow && rule.icmp.is_some();
         let peer = match rule.action {
             Action::Deny => (Approach::AllowByDefault, &rule.source.not_selector),
             Action::Allow => (Approach::DenyByDefault, &rule.source.selector),
@@ -295,7 +305,7 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
     let approach = approach?;
     let declared = declared_ports(policy, server).unwrap_or_else(|| ports.clone());
     let drift = if same_ports(&ports, &declared) {
-        (!is_recipe(&spec, server, approach, &ports)).then_some(Drift::Rules)
+        (!is_recipe(&spec, server, approach, discovery, &ports)).then_some(Drift::Rules)
     } else {
         Some(Drift::Ports)
     };
@@ -303,6 +313,7 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
         ports,
         drift,
         approach,
+        discovery,
         tier: spec.tier().to_owned(),
         order: spec.order,
     })
@@ -313,6 +324,7 @@ fn is_recipe(
     spec: &PolicySpec,
     server: &ServerName,
     approach: Approach,
+    discovery: bool,
     ports: &[ServerPort],
 ) -> bool {
     let wanted = ProtectPolicy {
@@ -320,6 +332,7 @@ fn is_recipe(
         ports: ports.to_vec(),
         ports_asked: false,
         approach,
+        discovery,
         tier: None,
         order: PROTECT_ORDER,
     };
@@ -333,12 +346,12 @@ fn is_recipe(
         rules.retain(|rule| rule.action != Action::Log);
     }
     let (mut spec, mut wanted) = (meaning(spec), meaning(wanted));
-    // The rules of the recipe are for one protocol each, so their order does not matter.
+    // No two rules of the recipe match the same packet, so their order does not matter.
     for rules in [&mut spec.ingress, &mut wanted.ingress]
         .into_iter()
         .flatten()
     {
-        rules.sort_by_key(|rule| rule.protocol);
+        rules.sort_by_key(|rule| (rule.protocol, rule.icmp.and_then(|icmp| icmp.kind)));
     }
     spec == wanted
 }
@@ -433,7 +446,7 @@ fn unknown_server(snapshot: &Snapshot, server: &ServerName) -> RecipeError {
 }
 
 /// A whole number is written without a fraction, as people do.
-fn order_value(order: f64) -> Value {
+pub(super) fn order_value(order: f64) -> Value {
     #[expect(
         clippy::cast_possible_truncation,
         reason = "only taken when the number is whole and small"

@@ -1,7 +1,8 @@
 //! Taking a protection away again.
 
+use super::base::{Base, is_labelled};
 use super::hosts::carries;
-use super::policies::{self, DEFAULT_ALLOW};
+use super::policies;
 use super::server::SELF_SET;
 use super::{Draft, Importance, RecipeError, Stage, marks, workloads};
 use crate::calico::names::ServerName;
@@ -16,9 +17,6 @@ pub struct RemoveServer {
     pub all: bool,
 }
 
-/// Kinds that carry labels of their own.
-const LABELLED: [Kind; 3] = [Kind::HostEndpoint, Kind::Node, Kind::CalicoNode];
-
 /// Drafts the opposite of [`super::server::protect`]: what the tool added goes away, what was there
 /// before stays.
 ///
@@ -32,17 +30,17 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     let ours = intent.all || policy.as_ref().is_none_or(marks::is_created);
     let labelled: Vec<Object> = draft
         .all()
-        .filter(|o| LABELLED.contains(&o.id().kind) && is_labelled(o, &label))
+        .filter(|o| is_labelled(o, &label))
         .cloned()
         .collect();
     policies::check_known(draft.snapshot(), server)?;
     let ours_alone =
         |object: &Object| ours || marks::has_label(object, &label) || marks::is_created(object);
-    let allow_ours = allow_is_ours(draft);
+    let bases = Base::ALL.map(|base| (base, base.is_ours(draft)));
     for object in labelled.iter().filter(|o| ours_alone(o)) {
         let why = format!("no longer protects {}", place_of(object));
         draft.edit(Stage::ProtectedLabels, object.id(), why, |object| {
-            unprotect(object, &label, allow_ours);
+            unprotect(object, &label, bases);
         });
     }
     let why = "no longer protects its pods";
@@ -74,7 +72,9 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
             "held loopback and the server's own hosts",
         );
     }
-    delete_default_allow(draft);
+    for (base, _) in bases {
+        base.delete_unused(draft, Stage::DefaultAllow);
+    }
     if let Some(tier) = policy.as_ref().and_then(|p| p.spec_str("tier")) {
         delete_tier(draft, tier);
     }
@@ -82,38 +82,22 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     Ok(())
 }
 
-/// Whether a label of the recipe stands on an object that is not a copy: labels of automatic host
-/// endpoints come from their Node.
-fn is_labelled(object: &Object, label: &str) -> bool {
-    object.label(label).is_some() && !crate::calico::endpoint::is_automatic(object)
-}
-
 fn place_of(object: &Object) -> &str {
     object.spec_str("node").unwrap_or_else(|| object.name())
 }
 
-/// Takes the protected label off, and the allow label where the tool added it and nothing else
-/// needs it.
-fn unprotect(object: &mut Object, label: &str, allow_ours: bool) {
+/// Takes the protected label off, and those of what stays open beside it where the tool added them
+/// and nothing else needs them.
+fn unprotect(object: &mut Object, label: &str, bases: [(Base, bool); 2]) {
     object.remove_label(label);
     marks::remove_label(object, label);
     let protected = |key: &str| key.starts_with("protected-") && key.ends_with("-server");
-    let needed = object.labels().any(|(key, _)| protected(key));
-    let added = allow_ours || marks::has_label(object, DEFAULT_ALLOW) || marks::is_created(object);
-    if !needed && added {
-        object.remove_label(DEFAULT_ALLOW);
-        marks::remove_label(object, DEFAULT_ALLOW);
+    if object.labels().any(|(key, _)| protected(key)) {
+        return;
     }
-}
-
-fn default_allow_id() -> ObjectId {
-    ObjectId::global(Kind::GlobalNetworkPolicy, DEFAULT_ALLOW)
-}
-
-fn allow_is_ours(draft: &Draft<'_>) -> bool {
-    draft
-        .current(&default_allow_id())
-        .is_some_and(marks::is_created)
+    for (base, is_ours) in bases {
+        base.take_off(object, is_ours);
+    }
 }
 
 /// Takes away host endpoints that the tool made and that serve nothing any more.
@@ -139,20 +123,6 @@ pub fn delete_empty_endpoints(draft: &mut Draft<'_>) {
     }
 }
 
-fn delete_default_allow(draft: &mut Draft<'_>) {
-    let id = default_allow_id();
-    let used = draft
-        .all()
-        .any(|o| LABELLED.contains(&o.id().kind) && is_labelled(o, DEFAULT_ALLOW));
-    if allow_is_ours(draft) && !used {
-        draft.delete(
-            Stage::DefaultAllow,
-            &id,
-            "no host endpoint needs it any more",
-        );
-    }
-}
-
 fn delete_tier(draft: &mut Draft<'_>, name: &str) {
     let id = ObjectId::global(Kind::Tier, name);
     let used = draft
@@ -169,8 +139,7 @@ fn note_left(draft: &mut Draft<'_>, intent: &RemoveServer, policy: Option<&Objec
         let label = intent.server.protected_label();
         let kept = draft
             .all()
-            .filter(|o| LABELLED.contains(&o.id().kind) && carries(o, &label))
-            .filter(|o| is_labelled(o, &label))
+            .filter(|o| carries(o, &label) && is_labelled(o, &label))
             .count();
         let (on, stay, them) = match kept {
             0 => (String::new(), "stays", "it"),

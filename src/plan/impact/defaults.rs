@@ -6,7 +6,8 @@ use super::{Both, Fallback, Flip, Selection, sorted};
 use crate::calico::policy::{Action, EntityRule, PolicyType, Rule, policy_spec};
 use crate::calico::{ObjectId, Snapshot};
 use crate::reach::{Endpoint, Interfaces, PolicyOn, World};
-use crate::recipe::policies::{self, DEFAULT_ALLOW};
+use crate::recipe::base::Base;
+use crate::recipe::policies;
 
 /// What happens to endpoints beside what happens to servers.
 pub struct Defaults {
@@ -163,8 +164,7 @@ fn ours(both: &Both<'_>) -> BTreeSet<ObjectId> {
             ours.extend(policies::find(snapshot, &server).map(|p| p.id().clone()));
         }
     }
-    let kind = crate::calico::Kind::GlobalNetworkPolicy;
-    ours.insert(ObjectId::global(kind, DEFAULT_ALLOW));
+    ours.extend(Base::ALL.map(Base::id));
     ours
 }
 

@@ -11,6 +11,8 @@ use crate::calico::endpoint::{ALL_INTERFACES, ALLOW_PROFILE};
 use crate::calico::names::{ServerName, host_endpoint_name};
 use crate::calico::{Kind, Object, ObjectId, Version};
 use crate::reach::topology::LOOPBACK;
+use crate::reach::without_ipv6;
+use crate::recipe::base::Base;
 use crate::recipe::hosts::{
     EndpointView, HostView, Hosts, LabelHolder, carries, note_without_node,
 };
@@ -38,6 +40,46 @@ impl<'h> Target<'h> {
         match self {
             Self::Existing { host, .. } | Self::New { host, .. } => host,
         }
+    }
+
+    /// The object that its labels go on.
+    pub fn id(&self) -> &ObjectId {
+        match self {
+            Self::Existing { holder, .. } => &holder.id,
+            Self::New { object, .. } => object.id(),
+        }
+    }
+
+    /// Whether a profile decides about what no policy covers.
+    fn has_profile(&self) -> bool {
+        match self {
+            Self::Existing {
+                endpoint: Some(endpoint),
+                ..
+            } => !endpoint.spec.profiles.is_empty(),
+            Self::Existing { endpoint: None, .. } => true,
+            Self::New { object, .. } => object.spec("profiles").is_some(),
+        }
+    }
+
+    /// Whether it has an IPv6 address that counts beyond its own link.
+    fn has_ipv6(&self) -> bool {
+        let interface = match self {
+            Self::Existing {
+                endpoint: Some(endpoint),
+                ..
+            } => endpoint.spec.interface_name.as_str(),
+            Self::Existing { endpoint: None, .. } => ALL_INTERFACES,
+            Self::New { object, .. } => object.spec_str("interfaceName").unwrap_or_default(),
+        };
+        let host = self.host();
+        let known = host.node.iter().flat_map(|node| &node.interfaces).flatten();
+        let is_meant = |name: &str| interface == ALL_INTERFACES || interface == name;
+        let mut reported = known.filter(|(name, _)| is_meant(name)).peekable();
+        let counts = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if !ip.is_loopback() && !ip.is_unicast_link_local());
+        let is_told = interface != ALL_INTERFACES && reported.peek().is_some();
+        reported.any(|(_, ips)| ips.iter().any(counts))
+            || !is_told && host.sources().iter().any(counts)
     }
 
     /// Whether loopback and the host's own addresses meet policy here: only an endpoint for all
@@ -283,18 +325,64 @@ fn new_endpoint<'h>(
     Ok(Target::New { object, host })
 }
 
+/// How targets that drop everything else let IPv6 discovery through.
+#[derive(Debug, Default)]
+pub struct Discovery {
+    /// Those that no profile keeps open outwards, either: by a policy of its own, from birth on.
+    pub labelled: BTreeSet<ObjectId>,
+    /// Whether others are left: the protect policy closes them inwards, and lets it in itself.
+    pub by_policy: bool,
+}
+
+impl Discovery {
+    /// What targets need of it: nothing without IPv6, or where everything stays open anyway.
+    pub fn of(draft: &Draft<'_>, targets: &[Target<'_>]) -> Self {
+        let open = |id| draft.current(id).is_some_and(|o| carries(o, DEFAULT_ALLOW));
+        let meant = targets.iter().filter(|t| t.has_ipv6() && !open(t.id()));
+        let meant: Vec<&Target<'_>> = meant.collect();
+        let mut needed = Self::default();
+        if meant.is_empty() {
+            return needed;
+        }
+        let hosts = meant
+            .iter()
+            .map(|t| (t.host().name.as_str(), t.host().node.as_ref()));
+        let unpoliced = without_ipv6(draft.snapshot(), hosts);
+        for target in meant {
+            if unpoliced.contains(target.host().name.as_str()) {
+                continue;
+            }
+            if target.has_profile() {
+                needed.by_policy = true;
+            } else {
+                needed.labelled.insert(target.id().clone());
+            }
+        }
+        needed
+    }
+}
+
 /// How targets are labelled.
 pub struct Labelling<'a> {
     pub server: &'a ServerName,
     /// Whether all other traffic is kept open.
     pub keep_open: bool,
+    /// Those that let IPv6 discovery through.
+    pub discovering: &'a BTreeSet<ObjectId>,
     /// Whether the tool made the protect policy, so that `remove` takes its labels with it.
     pub policy_is_ours: bool,
-    /// The same of the default-allow policy.
-    pub allow_is_ours: bool,
 }
 
 impl Labelling<'_> {
+    /// What stays open at a target.
+    fn base(&self, target: &Target<'_>) -> Option<Base> {
+        let discovers = || self.discovering.contains(target.id());
+        match self.keep_open {
+            true => Some(Base::DefaultAllow),
+            false => discovers().then_some(Base::Discovery),
+        }
+    }
+
     /// Labels one target.
     pub fn apply(
         &self,
@@ -302,11 +390,13 @@ impl Labelling<'_> {
         target: &Target<'_>,
         intent: &ProtectServer,
     ) -> Result<(), RecipeError> {
+        let base = self.base(target);
+        let base = base.map(|base| (base, base.will_be_ours(draft)));
         let (id, why) = match target {
             Target::New { object, host } => {
                 let mut born = object.clone();
-                if self.keep_open {
-                    born.set_label(DEFAULT_ALLOW, "true");
+                if let Some((base, is_ours)) = base {
+                    base.put_on(&mut born, is_ours);
                 }
                 let interface = object.spec_str("interfaceName").unwrap_or_default();
                 let which = if interface == ALL_INTERFACES {
@@ -329,11 +419,8 @@ impl Labelling<'_> {
         let protected = self.server.protected_label();
         draft.edit(Stage::ProtectedLabels, &id, why, |object| {
             let created = marks::is_created(object);
-            if self.keep_open && !carries(object, DEFAULT_ALLOW) {
-                object.set_label(DEFAULT_ALLOW, "true");
-                if !created && !self.allow_is_ours {
-                    marks::add_label(object, DEFAULT_ALLOW);
-                }
+            if let Some((base, is_ours)) = base {
+                base.put_on(object, is_ours);
             }
             if !carries(object, &protected) {
                 object.set_label(&protected, "true");

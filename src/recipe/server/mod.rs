@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
+use super::base::Base;
 use super::failsafes::effective_lists;
 use super::grant::{add_to_set, covered};
 use super::hosts::{Hosts, NodeChoice};
@@ -18,8 +19,8 @@ use crate::reach::Addresses;
 mod endpoints;
 mod policy;
 
-use endpoints::{Labelling, Target, targets};
-use policy::{allow_is_ours, default_allow, desired_policy, protect_policy, protect_tier};
+use endpoints::{Discovery, Labelling, Target, targets};
+use policy::{base_policy, desired_policy, protect_policy, protect_tier};
 
 /// Protect a server: what is meant.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +65,7 @@ pub fn protect(
     if intent.nodes.is_empty() && intent.workloads.is_empty() {
         return Err(nowhere(&intent.server));
     }
-    let policy = desired_policy(draft, intent)?;
+    let mut policy = desired_policy(draft, intent)?;
     // From here on the approach is settled.
     let intent = &ProtectServer {
         approach: Some(policy.approach),
@@ -77,7 +78,15 @@ pub fn protect(
     let targets = targets(draft, &hosts, intent)?;
     let keep_open = policy.tier.is_none() && policy.approach == Approach::AllowByDefault;
     if keep_open && !targets.is_empty() {
-        default_allow(draft, intent.overwrite)?;
+        base_policy(draft, Base::DefaultAllow, intent.overwrite)?;
+    }
+    let discovery = match policy.approach {
+        Approach::AllowByDefault => Discovery::default(),
+        Approach::DenyByDefault => Discovery::of(draft, &targets),
+    };
+    policy.discovery |= discovery.by_policy;
+    if !discovery.labelled.is_empty() {
+        base_policy(draft, Base::Discovery, intent.overwrite)?;
     }
     if intent.allow_self {
         allow_self(draft, intent, &targets)?;
@@ -86,8 +95,8 @@ pub fn protect(
     let label = Labelling {
         server: &intent.server,
         keep_open,
+        discovering: &discovery.labelled,
         policy_is_ours: ours,
-        allow_is_ours: allow_is_ours(draft),
     };
     for target in &targets {
         label.apply(draft, target, intent)?;

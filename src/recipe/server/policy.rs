@@ -5,7 +5,8 @@ use serde_json::json;
 use super::ProtectServer;
 use crate::calico::policy::{DEFAULT_TIER, TierSpec};
 use crate::calico::{Kind, Object, ObjectId};
-use crate::recipe::policies::{self, Approach, DEFAULT_ALLOW, PROTECT_ORDER, ProtectPolicy};
+use crate::recipe::base::Base;
+use crate::recipe::policies::{self, Approach, PROTECT_ORDER, ProtectPolicy};
 use crate::recipe::{Draft, RecipeError, Stage, marks};
 
 /// Order of a tier that the tool makes: before `default`, behind the reserved early ones.
@@ -57,6 +58,7 @@ pub fn desired_policy(
         ports,
         ports_asked,
         approach,
+        discovery: known.as_ref().is_some_and(|known| known.discovery),
         tier,
         order: intent
             .order
@@ -109,22 +111,10 @@ pub fn protect_tier(draft: &mut Draft<'_>, policy: &ProtectPolicy) -> Result<(),
     Ok(())
 }
 
-/// Puts the default-allow policy in place.
-pub fn default_allow(draft: &mut Draft<'_>, overwrite: bool) -> Result<(), RecipeError> {
-    put_policy(
-        draft,
-        Stage::DefaultAllow,
-        policies::default_allow(),
-        "keeps all other traffic open",
-        overwrite,
-    )
-    .map(|_| ())
-}
-
-/// Whether the default-allow policy is the tool's own.
-pub fn allow_is_ours(draft: &Draft<'_>) -> bool {
-    let id = ObjectId::global(Kind::GlobalNetworkPolicy, DEFAULT_ALLOW);
-    draft.current(&id).is_none_or(marks::is_created)
+/// Puts the policy in place that keeps something open.
+pub fn base_policy(draft: &mut Draft<'_>, base: Base, overwrite: bool) -> Result<(), RecipeError> {
+    let stage = Stage::DefaultAllow;
+    put_policy(draft, stage, base.policy(), base.about(), overwrite).map(drop)
 }
 
 /// Puts the protect policy in place; tells whether it is the tool's own.

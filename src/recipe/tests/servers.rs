@@ -1,5 +1,6 @@
 use super::*;
 use crate::plan::{Course, Plan};
+use crate::recipe::base::DISCOVERY;
 use crate::recipe::policies::{Approach, DEFAULT_ALLOW};
 use crate::recipe::{RecipeErrorKind, marks};
 
@@ -323,4 +324,60 @@ fn names_that_are_taken_are_refused() {
             .contains("`a-all` is needed for interface `*` of node `a`")
     );
     assert_eq!(error.detail, ["it is for interface `eth7` of node `b`"]);
+}
+
+#[test]
+fn ipv6_discovery_is_let_through_until_the_last_that_drops_the_rest_goes() {
+    let mut node = mk_node("a", "192.0.2.1");
+    let ipv6 = json!({"type": "InternalIP", "address": "2001:db8::1"});
+    node["status"]["addresses"]
+        .as_array_mut()
+        .unwrap()
+        .push(ipv6);
+    let before = mk_cluster([node]);
+    let deny = |server| ProtectServer {
+        approach: Some(Approach::DenyByDefault),
+        ..mk_server(server, &["a"])
+    };
+    let one = protected(&before, &deny("etcd"));
+    assert_eq!(
+        one.told()[0],
+        "default allow: + GlobalNetworkPolicy/bl-ipv6-discovery"
+    );
+    let born = one.steps.iter().find(|s| s.id.kind == Kind::HostEndpoint);
+    let born = born.unwrap().after.as_ref().unwrap();
+    assert_eq!(born.label(DISCOVERY), Some("true"));
+    let both = protected(&one.after, &deny("kubelet")).after;
+    for (first, second) in [("etcd", "kubelet"), ("kubelet", "etcd")] {
+        let left = removed(&both, first).after;
+        assert_eq!(endpoint(&left, "a-all").label(DISCOVERY), Some("true"));
+        assert_same(&removed(&left, second).after, &before);
+    }
+}
+
+#[test]
+fn ipv6_discovery_of_somebody_elses_endpoint_comes_and_goes_by_its_profile() {
+    let of = |profiles: Value| {
+        let mut endpoint = mk_endpoint("a-all", "a", "*", &["2001:db8::1"]);
+        endpoint["spec"]["profiles"] = profiles;
+        mk_cluster([mk_node("a", "2001:db8::1"), endpoint])
+    };
+    let intent = ProtectServer {
+        approach: Some(Approach::DenyByDefault),
+        ..mk_server("etcd", &["a"])
+    };
+    for (profiles, by_label) in [
+        (json!(["projectcalico-default-allow"]), false),
+        (json!([]), true),
+    ] {
+        let before = of(profiles);
+        let there = protected(&before, &intent);
+        let rules = there.after.global(Kind::GlobalNetworkPolicy, PROTECTED);
+        let rules = rules.unwrap().spec("ingress").unwrap().to_string();
+        assert_eq!(rules.contains("ICMPv6"), !by_label);
+        let label = endpoint(&there.after, "a-all").label(DISCOVERY);
+        assert_eq!(label.is_some(), by_label);
+        assert_eq!(protected(&there.after, &intent).told(), [""; 0]);
+        assert_same(&removed(&there.after, "etcd").after, &before);
+    }
 }

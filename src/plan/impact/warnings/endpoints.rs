@@ -1,12 +1,14 @@
 //! Warnings about host endpoints that a plan makes or relabels.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::super::{Both, Change, Fallback, Flip, ServerImpact, Warning, Who, few, sorted};
 use super::{Defaults, Subject, about};
 use crate::calico::policy::PolicyType;
 use crate::calico::{Host, HostEndpointSpec, Kind, ObjectId};
 use crate::plan::Action;
+use crate::reach::{Connection, Party, Traffic, Verdict, World};
 use crate::recipe::Importance;
 use crate::recipe::catalogue::distance;
 use crate::recipe::policies::DEFAULT_ALLOW;
@@ -73,13 +75,12 @@ fn closed(both: &Both<'_>, defaults: &Defaults) -> Vec<Warning> {
         let mut warning = general(code, hosts.clone(), all);
         warning.hint = hint;
         warnings.push(warning);
-        let has_v6 = |node: &String| {
-            both.is
-                .addresses_of_node(node)
-                .iter()
-                .any(|ip| ip.is_ipv6())
+        let lost = |node: &String| {
+            let ips = both.is.addresses_of_node(node).into_iter();
+            let mut ips = ips.filter(|ip| ip.is_ipv6() && !ip.is_loopback());
+            ips.any(|ip| !solicits(both.is, node, ip))
         };
-        let ipv6: Vec<String> = hosts.into_iter().filter(has_v6).collect();
+        let ipv6: Vec<String> = hosts.into_iter().filter(lost).collect();
         if !ipv6.is_empty() && ids.iter().any(|id| id.kind == Kind::HostEndpoint) {
             let text = "IPv6 neighbour discovery is dropped with everything else: over IPv6 even failsafe ports cannot be reached";
             let warning = general("ipv6-neighbours", ipv6, text);
@@ -87,6 +88,28 @@ fn closed(both: &Both<'_>, defaults: &Defaults) -> Vec<Warning> {
         }
     }
     warnings
+}
+
+/// Whether a host and another on its link can ask for each other's link address.
+fn solicits(world: &World, node: &str, ip: IpAddr) -> bool {
+    let own = || Party::node(node).at(ip);
+    let other = || Party::Address(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into());
+    let solicitation = Traffic::Icmp {
+        kind: Some(135),
+        code: Some(0),
+    };
+    let ways = [(other(), own()), (own(), other())];
+    ways.into_iter().all(|(from, to)| {
+        let traffic = solicitation;
+        let asked = Connection {
+            from,
+            to,
+            traffic,
+            client_port: None,
+            arrives_on: None,
+        };
+        world.explain(&asked).verdict == Verdict::Allow
+    })
 }
 
 const fn lower(direction: &PolicyType) -> &'static str {
