@@ -9,7 +9,7 @@ mod command;
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use command::journals::{journals, last};
@@ -106,8 +106,15 @@ impl Terminal {
 
     #[track_caller]
     fn ends(mut self) -> Run {
-        while let Ok(piece) = self.pieces.recv() {
-            self.shown.extend(piece);
+        loop {
+            match self.pieces.recv_timeout(LONG) {
+                Ok(piece) => self.shown.extend(piece),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    assert!(self.shown.is_empty(), "it does not end: {}", self.text());
+                }
+            }
         }
         let shown = self.text();
         let output = self.child.wait_with_output();
@@ -269,7 +276,7 @@ fn enter_keeps_a_run_once_that_is_asked_for() {
     let Some(mut terminal) = Terminal::open(&cluster, &arguments, "") else {
         return;
     };
-    terminal.asks("press Enter here, or run `confirm ");
+    terminal.asks("press Enter here, or run `calicoctl-protect confirm ");
     terminal.types("\n");
     terminal.ends().ended(0, &arguments).shows("done: ");
     assert_eq!(last(&cluster).1, "done");

@@ -161,17 +161,19 @@ pub async fn wait(
     if let Err(error) = opened.and_then(|()| journal.note(&Entry::Awaiting { until })) {
         return Ok(Some(error.into()));
     }
-    let key = if ui.can_ask() {
+    // Before it is asked for, or a quick hand would be among what does not count.
+    let enter = ui.can_ask().then(enter).flatten();
+    let key = if enter.is_some() {
         "press Enter here, or run "
     } else {
         ""
     };
     ui.warn(&format!(
-        "written, and taken back in {} ({}) unless you keep it: {key}`confirm {id}`",
+        "written, and taken back in {} ({}) unless you keep it: {key}{}",
         window::shown(span),
-        when(until)
+        when(until),
+        ui.whole(&format!("`confirm {id}`"))
     ));
-    let enter = ui.can_ask().then(enter).flatten();
     let late = || format!("not confirmed within {}", window::shown(span));
     let lapse = tokio::select! {
         () = said(&session.folder, id, enter, session) => None,
