@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Stdio;
 
-use crate::machine::{Machine, PROGRAM, err, example, out};
+use crate::machine::{Machine, PROGRAM, copy, err, example, out};
 
 /// The variable by which dispatchers know of each other.
 const TRACE: &str = "CALICOCTL_PROTECT_DISPATCHED";
@@ -230,7 +230,7 @@ fn the_dispatcher_does_not_find_itself_by_whatever_way_leads_to_it() {
     // A hard link, where the file system has them across these folders, else a copy.
     let hard = machine.at("hard/calicoctl");
     std::fs::hard_link(PROGRAM, &hard).unwrap_or_else(|_| {
-        std::fs::copy(PROGRAM, &hard).unwrap();
+        copy(PROGRAM.as_ref(), &hard);
     });
     for call in ["links/calicoctl", "aliased/calicoctl", "hard/calicoctl"] {
         for program in [machine.at(call), call.into()] {
@@ -248,7 +248,7 @@ fn the_dispatcher_does_not_find_itself_by_whatever_way_leads_to_it() {
 fn two_dispatchers_find_the_calicoctl_behind_both() {
     let machine = Machine::with(&["one", "two", "bin"]);
     machine.link("one/calicoctl");
-    std::fs::copy(PROGRAM, machine.at("two/calicoctl")).unwrap();
+    copy(PROGRAM.as_ref(), &machine.at("two/calicoctl"));
     let output = machine.run(&machine.at("one/calicoctl"), &["get"]);
     assert_eq!(output.status.code(), Some(127));
     assert!(

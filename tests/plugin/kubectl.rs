@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::machine::{Machine, PROGRAM, err, example, found, out};
+use crate::machine::{Machine, PROGRAM, copy, err, example, found, out};
 
 /// A machine with kubectl and the installed links; `None` where there is no kubectl.
 fn mk_machine() -> Option<Machine> {
@@ -43,7 +43,7 @@ fn lists_a_packaged_plugin_without_complaint_after_plugin_install() {
     }
     let machine = Machine::with(&["home/.local/bin", "bin"]);
     let program = machine.at("bin/calicoctl-protect");
-    std::fs::copy(PROGRAM, &program).unwrap();
+    copy(PROGRAM.as_ref(), &program);
     for name in ["kubectl-calico-protect", "kubectl_complete-calico-protect"] {
         machine.link_to(&format!("bin/{name}"), Path::new("calicoctl-protect"));
     }

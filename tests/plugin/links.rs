@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use crate::machine::{Machine, PROGRAM, err, out};
+use crate::machine::{Machine, PROGRAM, copy, err, out};
 
 const NAMES: [&str; 4] = [
     "calicoctl",
@@ -149,7 +149,7 @@ fn links_that_an_earlier_version_left_are_renewed_and_removed() {
 fn the_program_itself_in_the_folder_and_links_of_other_hands_stay() {
     let machine = mk_machine();
     let own = machine.at("home/.local/bin/calicoctl-protect");
-    fs::copy(PROGRAM, &own).unwrap();
+    copy(PROGRAM.as_ref(), &own);
     machine.link_to(
         "home/.local/bin/kubectl-calico-protect",
         Path::new("calicoctl-protect"),
@@ -171,7 +171,7 @@ fn a_users_own_link_to_the_program_stays_and_is_what_the_others_lead_to() {
     let machine = mk_machine();
     machine.folder("opt");
     let versioned = machine.at("opt/calicoctl-protect-0.1.0");
-    fs::copy(PROGRAM, &versioned).unwrap();
+    copy(PROGRAM.as_ref(), &versioned);
     let own = machine.link_to("home/.local/bin/calicoctl-protect", &versioned);
     let output = machine.run(&own, &["plugin", "install"]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
@@ -187,7 +187,7 @@ fn a_users_own_link_to_the_program_stays_and_is_what_the_others_lead_to() {
 #[test]
 fn what_works_already_gets_no_link() {
     let machine = mk_machine();
-    fs::copy(PROGRAM, machine.at("bin/calicoctl-protect")).unwrap();
+    copy(PROGRAM.as_ref(), &machine.at("bin/calicoctl-protect"));
     let packaged = Path::new("calicoctl-protect");
     let by = machine.link_to("bin/kubectl-calico-protect", packaged);
     machine.link_to("bin/kubectl_complete-calico-protect", packaged);
@@ -239,7 +239,7 @@ fn links_to_what_krew_installed_outlive_its_next_version() {
         machine.folder(&folder);
         machine.at(&folder).join("calicoctl-protect")
     };
-    fs::copy(PROGRAM, version("v0.1.0")).unwrap();
+    copy(PROGRAM.as_ref(), &version("v0.1.0"));
     let link = machine.link_to("krew/bin/kubectl-calico_protect", &version("v0.1.0"));
     machine.run(&link, &["plugin", "install"]);
     assert_eq!(links(&machine), NAMES);

@@ -58,8 +58,10 @@ impl Machine {
     /// A shell script.
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.at(name);
-        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let draft = self.at("draft");
+        fs::write(&draft, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).unwrap();
+        copy(&draft, &path);
         path
     }
 
@@ -97,6 +99,14 @@ impl Machine {
     pub fn run<I: AsRef<OsStr>>(&self, program: &Path, arguments: &[I]) -> Output {
         self.command(program).args(arguments).output().unwrap()
     }
+}
+
+/// Copies a program, in a process of its own: a file that this one has open to write is held open by
+/// whatever another thread starts at that moment, and cannot be executed so long ("text file busy").
+pub fn copy(from: &Path, to: &Path) {
+    let mut cp = Command::new("cp");
+    let status = cp.arg("-p").args([from, to]).status().unwrap();
+    assert!(status.success(), "{from:?} {to:?}");
 }
 
 /// A program that writes down what it was given.
