@@ -159,9 +159,13 @@ fn compare_writing(name: &str, kubeconfig: &str) {
     }
     let figures = client(&["journal", kubeconfig]);
     println!(
-        "  journal            {:8.2} % on top of {:.2} s of writing, {:.2} % on top of {:.2} s of \
+        "  journal            {:8.2} % on top of {:.2} s of a run, {:.2} % on top of {:.2} s of \
          processor time ({:.1} MB)",
         figures[1], figures[0], figures[3], figures[2], figures[4]
+    );
+    println!(
+        "  of writing alone   {:8.2} % on top of {:.2} s",
+        figures[6], figures[5]
     );
 }
 
@@ -355,21 +359,26 @@ async fn ours(kubeconfig: &Path, value: &str) {
 }
 
 /// Labels all host endpoints without a journal and with one, by turns, each pair in the other order
-/// than the last. Prints the median of the seconds without, and of what a journal adds in percent:
-/// by the clock, then of processor time; and the size of the last journal in MB. Reading, proofs and
-/// the rehearsal are left out, so the share of a whole run is smaller.
+/// than the last: a run as a command makes it, with the rehearsal before and the reading back behind.
+/// Prints the median of its seconds without a journal, and of what a journal adds in percent: by the
+/// clock, then of processor time; the size of the last journal in MB; and by the clock the same of the
+/// writing alone. Planning and proofs are left out, so the share of a whole command is smaller.
 async fn journal(kubeconfig: &Path) {
     let mut store = mk_store(kubeconfig);
     let wanted = endpoints::wanted();
     let root = tempfile::tempdir().unwrap();
-    let (mut without, mut added, mut size) = (Vec::new(), Vec::new(), 0);
+    let (mut runs, mut writing, mut size) = (Pairs::default(), Pairs::default(), 0);
     for round in 0..ROUNDS * 3 {
-        let mut took = [Cost::default(); 2];
+        let mut took = [(Cost::default(), Cost::default()); 2];
         for turn in [round % 2, 1 - round % 2] {
             let snapshot = store.read(&wanted).await.unwrap();
             let plan = labels(&snapshot, &format!("journal-{round}-{turn}"));
             let never = AtomicBool::new(false);
+            let begun = Cost::now();
+            let writes: Vec<Write> = plan.changes.iter().map(Change::write).collect();
+            store.preflight(&writes).await.unwrap();
             let before = Cost::now();
+            let mut kept = None;
             if turn == 0 {
                 for batch in plan.batches() {
                     let batch: Vec<Write> = batch.iter().map(Change::write).collect();
@@ -383,30 +392,54 @@ async fn journal(kubeconfig: &Path) {
                 let outcome =
                     apply::run(&plan, &wanted, &steps, &mut store, &mut journal, &never).await;
                 assert!(matches!(outcome, Outcome::Done), "{outcome:?}");
-                steps.iter().for_each(|step| journal.read_back(*step));
+                kept = Some((folder, journal));
+            }
+            let mut alone = before.since();
+            let stored = store.read(&wanted).await.unwrap();
+            assert_eq!(endpoints::of(&stored).count(), ENDPOINTS);
+            if let Some((folder, mut journal)) = kept {
+                let before = Cost::now();
+                (0..plan.changes.len()).for_each(|step| journal.read_back(step));
                 journal.end(End::Done, None).unwrap();
+                alone = alone.and(before.since());
                 size = std::fs::metadata(folder.file(journal.id())).unwrap().len();
             }
-            took[turn] = before.since();
+            took[turn] = (begun.since(), alone);
         }
         let [plain, with] = took;
-        let percent = |with: f64, plain: f64| (with / plain - 1.0) * 100.0;
-        without.push(plain);
-        added.push(Cost {
-            clock: percent(with.clock, plain.clock),
-            processor: percent(with.processor, plain.processor),
-        });
+        runs.push(plain.0, with.0);
+        writing.push(plain.1, with.1);
     }
     let clock = |costs: &[Cost]| median(costs.iter().map(|cost| cost.clock).collect());
     let processor = |costs: &[Cost]| median(costs.iter().map(|cost| cost.processor).collect());
     println!(
-        "{} {} {} {} {}",
-        clock(&without),
-        clock(&added),
-        processor(&without),
-        processor(&added),
-        size as f64 / 1e6
+        "{} {} {} {} {} {} {}",
+        clock(&runs.without),
+        clock(&runs.added),
+        processor(&runs.without),
+        processor(&runs.added),
+        size as f64 / 1e6,
+        clock(&writing.without),
+        clock(&writing.added),
     );
+}
+
+/// What runs cost without a journal, and what one adds in percent.
+#[derive(Default)]
+struct Pairs {
+    without: Vec<Cost>,
+    added: Vec<Cost>,
+}
+
+impl Pairs {
+    fn push(&mut self, without: Cost, with: Cost) {
+        let percent = |with: f64, without: f64| (with / without - 1.0) * 100.0;
+        self.without.push(without);
+        self.added.push(Cost {
+            clock: percent(with.clock, without.clock),
+            processor: percent(with.processor, without.processor),
+        });
+    }
 }
 
 /// Seconds by the clock, and of processor time of the only thread that works here; 0 where the system
@@ -432,6 +465,13 @@ impl Cost {
     /// Microseconds of processor time for each of the endpoints.
     fn each(self) -> f64 {
         self.processor * 1e6 / ENDPOINTS as f64
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            clock: self.clock + more.clock,
+            processor: self.processor + more.processor,
+        }
     }
 
     fn since(self) -> Self {
