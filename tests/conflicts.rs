@@ -20,6 +20,7 @@ use calicoctl_protect::calico::{
 use calicoctl_protect::cli::args::{Global, LogLevel, PlanFormat, Running};
 use calicoctl_protect::cli::error::CliError;
 use calicoctl_protect::cli::exit::Exit;
+use calicoctl_protect::cli::hint::Typed;
 use calicoctl_protect::cli::session::Session;
 use calicoctl_protect::cli::take_back::take_back;
 use calicoctl_protect::cli::ui::{Color, Ui};
@@ -287,7 +288,7 @@ fn recorded_within(
 }
 
 fn ui() -> Ui {
-    Ui::new(Color::Never, true, Called::Bare)
+    Ui::new(Color::Never, true, Typed::by(Called::Bare))
 }
 
 /// Options with a journal of the caller's.

@@ -111,7 +111,7 @@ fn a_disk_that_is_full_from_the_start() {
     let run = on_a_full_disk(&cluster, 0, &arguments);
     run.ended(1, &arguments)
         .says("error: cannot write the journal at `")
-        .says("hint: make room, or keep the journal elsewhere: `--journal DIR` (a copy of it, for `undo` and `apply --resume`)\n");
+        .says("hint: make room, or keep the journal elsewhere: `--journal DIR` (a copy of it, for what is to be undone or resumed)\n");
     cluster.tree().assert_untouched(&before, &arguments);
     // Nothing was written, so there is nothing to tell of.
     cluster.refused(0, &["history"]).says("nothing was written");
@@ -128,7 +128,7 @@ fn a_disk_that_fills_half_way_leaves_no_half_file() {
     run.ended(6, &arguments)
         .says("error: 3 of 4 steps were written, then: cannot write `hosts/control-plane.yaml`: ")
         .says("  not written: ~ HostEndpoint/cp-1-all\n")
-        .says("hint: what is written is safe as it is; `apply --resume ");
+        .says("hint: what is written is safe as it is; `calicoctl-protect apply --resume ");
     assert_eq!(cluster.read("hosts/control-plane.yaml"), long);
     assert!(
         cluster

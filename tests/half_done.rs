@@ -170,7 +170,7 @@ fn two_runs_that_stopped_half_way_are_told_and_undone_one_by_one() {
     let told = cluster.refused(0, &["grant", "typha", "--node", "worker-1", "--dry-run"]);
     for id in [&server, &grant] {
         told.says(&format!(
-            "hint: `apply --resume {id}` ends it, `undo {id}` takes it back"
+            "hint: `calicoctl-protect apply --resume {id} --manifests cluster` ends it, `calicoctl-protect undo {id} --manifests cluster` takes it back"
         ));
     }
     cluster.does(&["undo", "--yes"]);
@@ -345,7 +345,7 @@ fn journals_that_cannot_be_looked_at_are_no_empty_history() {
 #[test]
 fn a_run_of_elsewhere_is_told_to_be_looked_for_there() {
     let cluster = Cluster::example();
-    let hint = "hint: `history --all` lists the runs of this user on this machine; `--journal DIR` names the journals of others";
+    let hint = "hint: `calicoctl-protect history --all --manifests cluster` lists the runs of this user on this machine; `--journal DIR` names the journals of others";
     let tell = |arguments: &[&str]| -> Run { cluster.refused(64, arguments) };
     tell(&["confirm", "6g0793"])
         .says("error: there is no run `6g0793`")

@@ -41,7 +41,9 @@ fn what_is_written_is_in_the_history() {
     cluster.refused(0, &["history"]).shows_nothing();
     let run = cluster.does(&SERVER);
     let (id, state) = last(&cluster);
-    run.says(&format!("hint: `undo {id}` takes it back\n"));
+    run.says(&format!(
+        "hint: `calicoctl-protect undo {id} --manifests cluster` takes it back\n"
+    ));
     assert_eq!(state, "done");
     let list = cluster.refused(0, &["history"]);
     list.shows("COMMAND")
@@ -425,7 +427,7 @@ fn a_run_that_was_killed_is_told_of_gone_on_with_and_taken_back() {
             "warning: run {id} (`--manifests cluster server felix-metrics"
         ))
         .says(&format!(
-            "hint: `apply --resume {id}` ends it, `undo {id}` takes it back"
+            "hint: `calicoctl-protect apply --resume {id} --manifests cluster` ends it, `calicoctl-protect undo {id} --manifests cluster` takes it back"
         ));
     cluster
         .refused(64, &["apply", "--resume", &id])
@@ -629,7 +631,7 @@ fn a_run_whose_process_died_while_it_waited_can_be_kept_or_taken_back() {
         cluster
             .refused(0, &["grant", "etcd", "--all-nodes", "--dry-run"])
             .says(&format!(
-                "hint: `confirm {id}` keeps it, `undo {id}` takes it back"
+                "hint: `calicoctl-protect confirm {id} --manifests cluster` keeps it, `calicoctl-protect undo {id} --manifests cluster` takes it back"
             ));
         if kept {
             cluster.refused(0, &["confirm"]);
@@ -658,7 +660,7 @@ fn a_run_whose_process_died_before_it_took_it_back_can_be_kept_or_taken_back() {
                 "too late: whoever was to take run {id} back was killed"
             ))
             .says(&format!(
-                "`undo {id}` takes it back, `apply --resume {id}` keeps it"
+                "`calicoctl-protect undo {id} --manifests cluster` takes it back, `calicoctl-protect apply --resume {id} --manifests cluster` keeps it"
             ));
         if kept {
             cluster.refused(0, &["apply", "--resume", &id, "--yes"]);

@@ -56,7 +56,7 @@ fn a_saved_plan_is_shown_and_written_to_its_file_alone() {
     saved(&cluster, &GRANT)
         .shows("allowed-etcd-client")
         .says("saved: the plan is in `plan.json`, and nothing was written to the datastore")
-        .says("hint: `apply plan.json` executes exactly this (sha256:");
+        .says("hint: `calicoctl-protect apply plan.json --manifests cluster` executes exactly this (sha256:");
     assert_eq!(document(&cluster)["format_version"], "1.0");
 }
 
@@ -109,7 +109,7 @@ fn a_plan_on_which_nothing_has_changed_is_fresh() {
     let shown = cluster.refused(0, &["apply", PLAN, "--dry-run"]).out;
     let run = cluster.refused(0, &["diff", PLAN]);
     run.says("note: the plan is fresh: nothing of what it was made on has changed")
-        .says("hint: `apply plan.json` writes it");
+        .says("hint: `calicoctl-protect apply plan.json --manifests cluster` writes it");
     assert_eq!(run.out, shown);
 }
 

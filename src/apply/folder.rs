@@ -361,10 +361,10 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
     let hint = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            "make room, or keep the journal elsewhere: `--journal DIR` (a copy of it, for `undo` and `apply --resume`)"
+            "make room, or keep the journal elsewhere: `--journal DIR` (a copy of it, for what is to be undone or resumed)"
         }
         _ => {
-            "keep the journal elsewhere: `--journal DIR` (a copy of it, for `undo` and `apply --resume`)"
+            "keep the journal elsewhere: `--journal DIR` (a copy of it, for what is to be undone or resumed)"
         }
     };
     let text = error.to_string();

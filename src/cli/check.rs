@@ -105,13 +105,13 @@ impl CheckArgs {
             format => format.document(&document()),
         })?;
         for remedy in remedies(&checked) {
-            ui.say(&format!("hint: {remedy}"));
+            ui.hint(&remedy);
         }
         for name in left {
             ui.say(&format!(
                 "note: `{name}` is not protected here; its client labels do nothing"
             ));
-            ui.say(&format!("hint: `revoke {name} …` takes them away"));
+            ui.hint(&format!("`revoke {name} …` takes them away"));
         }
         Ok(exit(&checked, &troubles))
     }

@@ -7,9 +7,10 @@ use clap::Args;
 use super::args::{Global, PlanFormat, pending};
 use super::error::CliError;
 use super::exit::Exit;
+use super::hint::quoted;
 use super::renew::Renewed;
 use super::ui::{Ui, clean};
-use super::write::{quoted, refuse, show};
+use super::write::{refuse, show};
 
 /// Show what a saved plan would write now, and whether it still is what was approved
 ///
@@ -60,7 +61,7 @@ impl DiffArgs {
             }
         });
         let path = quoted(&self.plan.display().to_string());
-        ui.say(&format!("hint: `apply {}` writes it", clean(&path)));
+        ui.hint(&format!("`apply {path}` writes it"));
         Ok(pending(self.detailed_exitcode, &prepared.plan))
     }
 }

@@ -181,7 +181,7 @@ pub async fn give_up(
 fn done(plan: &Plan, id: RunId, ui: Ui) {
     let changes = show::counted(plan.counts().total(), "change");
     ui.say(&format!("done: {changes} written and read back"));
-    ui.say(&format!("hint: `undo {id}` takes it back"));
+    ui.hint(&format!("`undo {id}` takes it back"));
 }
 
 /// Writes a plan and reads it back. The journal is that of a run that may have written something;

@@ -18,6 +18,7 @@ pub mod execute;
 pub mod exit;
 pub mod explain;
 pub mod grant;
+pub mod hint;
 pub mod history;
 pub mod interrupt;
 pub mod plugin;
@@ -43,6 +44,7 @@ pub mod write;
 use args::{Global, Writing};
 use error::CliError;
 use exit::Exit;
+use hint::Typed;
 use ui::Ui;
 use write::Order;
 
@@ -172,7 +174,8 @@ pub fn run(call: Call) -> Exit {
     } = call;
     if let Some((explained, words)) = complete::asked(completing, &arguments) {
         let answer = complete::answer(called, explained, words);
-        let printed = Ui::new(ui::Color::Never, true, called).result(&answer);
+        let ui = Ui::new(ui::Color::Never, true, Typed::by(called));
+        let printed = ui.result(&answer);
         return printed.map_or(Exit::Failed, |()| Exit::Ok);
     }
     let mut command = command(called);
@@ -184,7 +187,8 @@ pub fn run(call: Call) -> Exit {
         Ok(cli) => cli,
         Err(error) => return wrong_usage(&error),
     };
-    let ui = Ui::new(cli.global.color, cli.global.quiet, called);
+    let typed = Typed::with(called, &cli.global);
+    let ui = Ui::new(cli.global.color, cli.global.quiet, typed);
     match execute(cli, &arguments, ui) {
         Ok(exit) => exit,
         Err(error) => {
@@ -198,7 +202,8 @@ pub fn run(call: Call) -> Exit {
 pub fn say_error(message: String, hint: Option<&str>) {
     let error = CliError::new(Exit::Failed, message);
     let error = hint.into_iter().fold(error, CliError::hint);
-    Ui::new(ui::Color::Auto, false, Called::Calicoctl).error(&error);
+    let typed = Typed::by(Called::Calicoctl);
+    Ui::new(ui::Color::Auto, false, typed).error(&error);
 }
 
 fn wrong_usage(error: &clap::Error) -> Exit {

@@ -342,13 +342,13 @@ fn say_findings(findings: &[Finding], ui: Ui) {
                 ui.warn(&format!(
                     "`{folder}` is not on PATH: shells, and kubectl, do not look there"
                 ));
-                ui.say(&if folder.contains(':') {
-                    "hint: a folder with `:` in its name cannot be on PATH: name another with `--dir`"
+                ui.hint(&if folder.contains(':') {
+                    "a folder with `:` in its name cannot be on PATH: name another with `--dir`"
                         .to_owned()
                 } else {
                     let folder = in_quotes(&folder);
                     format!(
-                        "hint: put it first, in your shell's profile: `export PATH=\"{folder}:$PATH\"`"
+                        "put it first, in your shell's profile: `export PATH=\"{folder}:$PATH\"`"
                     )
                 });
             }
@@ -357,7 +357,7 @@ fn say_findings(findings: &[Finding], ui: Ui) {
                     "the link `{name}` has no effect: `{}` is found first",
                     by.display()
                 ));
-                ui.say("hint: put the folder of the links before its folder on PATH");
+                ui.hint("put the folder of the links before its folder on PATH");
             }
             Finding::Hides { name, hides } => ui.say(&format!(
                 "note: `{name}` is found before `{}`",

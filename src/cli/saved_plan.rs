@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::error::CliError;
 use super::exit::Exit;
+use super::hint::quoted;
 use super::ui::Ui;
-use super::write::quoted;
 use crate::plan::saved::{self, FileError, SavedPlan};
 
 /// How many differences are listed.
@@ -57,9 +57,9 @@ pub fn save(path: &Path, plan: &SavedPlan, ui: Ui) -> Result<(), CliError> {
         "saved: the plan is in `{}`, and nothing was written to the datastore",
         super::ui::clean(&path.display().to_string())
     ));
-    ui.say(&format!(
-        "hint: `apply {}` executes exactly this ({})",
-        super::ui::clean(&quoted(&path.display().to_string())),
+    ui.hint(&format!(
+        "`apply {}` executes exactly this ({})",
+        quoted(&path.display().to_string()),
         plan.digest
     ));
     Ok(())

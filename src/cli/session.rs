@@ -6,7 +6,7 @@ use super::args::Global;
 use super::error::CliError;
 use super::show::counted;
 use super::take_back;
-use super::ui::{Ui, clean};
+use super::ui::Ui;
 use crate::apply::{Actor, End, Folder, Journal, Lock, Record, Runs, State, folder, record};
 use crate::calico::{Datastore, Snapshot};
 use crate::plan::Change;
@@ -168,7 +168,7 @@ pub fn tell_unfinished(folder: &Folder, now: &Snapshot, ui: Ui) -> Vec<(Record, 
 pub fn tell_unknown(error: &StoreError, ui: Ui) {
     ui.warn(&error.message);
     if let Some(hint) = &error.hint {
-        ui.say(&format!("hint: {}", clean(hint)));
+        ui.hint(hint);
     }
 }
 
@@ -184,8 +184,8 @@ fn tell(record: &Record, ui: Ui) {
     );
     if record.state() == State::Unconfirmed {
         ui.warn(&format!("{run} is written, but nobody has said to keep it"));
-        ui.say(&format!(
-            "hint: `confirm {id}` keeps it, `undo {id}` takes it back"
+        ui.hint(&format!(
+            "`confirm {id}` keeps it, `undo {id}` takes it back"
         ));
         return;
     }
@@ -197,8 +197,8 @@ fn tell(record: &Record, ui: Ui) {
         record.done.len(),
         counted(record.onward().len(), "step")
     ));
-    ui.say(&format!(
-        "hint: `apply --resume {id}` ends it, `undo {id}` takes it back; what is written is safe as it is"
+    ui.hint(&format!(
+        "`apply --resume {id}` ends it, `undo {id}` takes it back; what is written is safe as it is"
     ));
 }
 

@@ -233,8 +233,8 @@ impl Wait {
         self.ui.warn(&format!(
             "run {id} is not taken back yet, which is tried until {until}: {why}"
         ));
-        self.ui.say(&format!(
-            "hint: Ctrl-C ends the trying; `undo {id}` takes it back at any later time"
+        self.ui.hint(&format!(
+            "Ctrl-C ends the trying; `undo {id}` takes it back at any later time"
         ));
     }
 

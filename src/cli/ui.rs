@@ -6,6 +6,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Effects, Style};
 
 use super::error::CliError;
+use super::hint::Typed;
 use super::interrupt::Interrupt;
 use crate::plugin::called::Called;
 
@@ -39,20 +40,20 @@ pub const SILENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy)]
 pub struct Ui {
     quiet: bool,
-    called: Called,
+    typed: Typed,
 }
 
 impl Ui {
     /// Sets colours up for the whole process.
     #[must_use]
-    pub fn new(color: Color, quiet: bool, called: Called) -> Self {
+    pub fn new(color: Color, quiet: bool, typed: Typed) -> Self {
         let choice = match color {
             Color::Auto => anstream::ColorChoice::Auto,
             Color::Always => anstream::ColorChoice::Always,
             Color::Never => anstream::ColorChoice::Never,
         };
         choice.write_global();
-        Self { quiet, called }
+        Self { quiet, typed }
     }
 
     /// Writes the result. A reader that went away is no error.
@@ -80,14 +81,27 @@ impl Ui {
     /// The name that the tool was called by.
     #[must_use]
     pub const fn called(self) -> Called {
-        self.called
+        self.typed.called()
     }
 
     /// Says something beside the result, unless asked to be quiet. Commands are shown by the name
     /// that the tool was called by ([`Called::name_commands`]).
     pub fn say(self, text: &str) {
         if !self.quiet {
-            Self::to_stderr(&self.called.name_commands(text));
+            Self::to_stderr(&self.called().name_commands(text));
+        }
+    }
+
+    /// A text whose commands can be typed as they are shown ([`Typed::whole`]).
+    #[must_use]
+    pub fn whole(self, text: &str) -> String {
+        self.typed.whole(text)
+    }
+
+    /// Says what to do next, unless asked to be quiet ([`Typed::whole`]).
+    pub fn hint(self, text: &str) {
+        if !self.quiet {
+            Self::to_stderr(&format!("hint: {}", self.typed.whole(&clean(text))));
         }
     }
 
@@ -104,7 +118,7 @@ impl Ui {
             text.push_str(&clean(line));
         }
         if let Some(hint) = &error.hint {
-            let hint = self.called.name_commands(&clean(hint));
+            let hint = self.typed.whole(&clean(hint));
             text.push_str(&format!("\n{CYAN}hint:{CYAN:#} {hint}"));
         }
         Self::to_stderr(&text);

@@ -7,6 +7,7 @@ use super::args::{Format, Global, PlanFormat, Running, Writing};
 use super::error::CliError;
 use super::execute::{Run, Task, attempt, give_up};
 use super::exit::Exit;
+use super::hint::quoted;
 use super::interrupt::Interrupt;
 use super::session::Session;
 use super::ui::Ui;
@@ -482,7 +483,7 @@ fn say_notes(notes: &[Note], ui: Ui) {
         // One hint behind several notes that ask for the same.
         let next = notes.get(i + 1).and_then(|next| next.hint.as_ref());
         if let Some(hint) = note.hint.as_ref().filter(|hint| next != Some(hint)) {
-            ui.say(&format!("hint: {}", super::ui::clean(hint)));
+            ui.hint(hint);
         }
     }
 }
@@ -529,16 +530,5 @@ pub fn ask(plan: &Plan, ui: Ui) -> Result<(), CliError> {
         )),
         Err(error) => Err(CliError::new(Exit::Failed, format!("cannot ask: {error}"))
             .hint("`--yes` writes without asking")),
-    }
-}
-
-/// A word as a shell takes it.
-#[must_use]
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }

@@ -9,6 +9,7 @@ use calicoctl_protect::cli::Cli;
 use calicoctl_protect::cli::args::{Global, LogLevel, PlanFormat, Running};
 use calicoctl_protect::cli::error::CliError;
 use calicoctl_protect::cli::exit::Exit;
+use calicoctl_protect::cli::hint::Typed;
 use calicoctl_protect::cli::ui::{Color, Ui};
 use calicoctl_protect::cli::write::{conclude, prepare};
 use calicoctl_protect::plan::saved::Waivers;
@@ -35,7 +36,7 @@ fn ended(exit: Exit, err: String) -> Run {
 async fn carry_out(home: &Home, store: &mut impl Store, line: &str) -> Result<Exit, CliError> {
     let words: Vec<String> = words(line).into_iter().map(str::to_owned).collect();
     let (order, _) = Cli::order_of(&words)?;
-    let ui = Ui::new(Color::Never, true, Called::Bare);
+    let ui = Ui::new(Color::Never, true, Typed::by(Called::Bare));
     let global = Global {
         manifests: None,
         config: None,

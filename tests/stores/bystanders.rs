@@ -253,9 +253,11 @@ async fn while_the_cluster_does_not_answer_it_is_said_once_how_long_taking_back_
     let id = runs["runs"][0]["id"].as_str().unwrap();
     for words in [
         &format!("warning: run {id} {told}20"),
-        &format!("hint: Ctrl-C ends the trying; `undo {id}` takes it back at any later time\n"),
+        &format!(
+            "hint: Ctrl-C ends the trying; `calicoctl-protect undo {id}` takes it back at any later time\n"
+        ),
         &format!("error: run {id} is written and could not be taken back: stopped by Ctrl-C\n"),
-        &format!("hint: `undo {id}` tries again\n"),
+        &format!("hint: `calicoctl-protect undo {id}` tries again\n"),
     ] {
         assert!(said.contains(words.as_str()), "no `{words}` in\n{said}");
     }
@@ -297,12 +299,12 @@ async fn ctrl_c_lets_what_is_on_its_way_arrive_and_begins_no_more() {
             .status();
         assert!(interrupted.unwrap().success());
         // Time to hear it, while nothing else can be begun.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         gate.open();
         let run = end(child);
         assert_eq!(run.code, 6, "{run}");
         run.says("written, then: interrupted")
-            .says("`apply --resume ");
+            .says("`calicoctl-protect apply --resume ");
         let labelled = |heps: Vec<Value>| {
             let labels = heps
                 .into_iter()
