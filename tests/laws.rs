@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use calicoctl_protect::calico::felix::Direction as Failsafe;
-use calicoctl_protect::calico::{Host, ObjectId, ServerPort, Snapshot};
+use calicoctl_protect::calico::{Host, Kind, Object, ObjectId, ServerPort, Snapshot};
 use calicoctl_protect::plan::proof::{Fate, prove_by_classes, standing};
 use calicoctl_protect::plan::rebase::Precedence;
 use calicoctl_protect::plan::replay::{Direction, replay};
@@ -41,6 +41,7 @@ use calicoctl_protect::reach::{Connection, Party, Verdict, World};
 use calicoctl_protect::recipe::failsafes::{Failsafes, PortChoice, prune, restore};
 use calicoctl_protect::recipe::grant::{Clients, grant, revoke};
 use calicoctl_protect::recipe::hosts::NodeChoice;
+use calicoctl_protect::recipe::policies::{Approach, DEFAULT_ALLOW};
 use calicoctl_protect::recipe::remove::{RemoveServer, remove};
 use calicoctl_protect::recipe::server::{ProtectServer, protect};
 use calicoctl_protect::recipe::{Draft, RecipeError};
@@ -145,8 +146,8 @@ fn recipe(rng: &mut Rng) -> (&'static str, Course, Recipe) {
                 nodes: nodes(rng),
                 interfaces: vec!["*".to_owned()],
                 workloads: Vec::new(),
-                approach: None,
-                tier: None,
+                approach: approach(rng),
+                tier: tier(rng),
                 order: None,
                 allow_self: rng.chance(70),
                 overwrite: false,
@@ -155,6 +156,19 @@ fn recipe(rng: &mut Rng) -> (&'static str, Course, Recipe) {
             ("server", Course::Forward, Box::new(go))
         }
     }
+}
+
+fn approach(rng: &mut Rng) -> Option<Approach> {
+    *rng.pick(&[
+        None,
+        Some(Approach::AllowByDefault),
+        Some(Approach::DenyByDefault),
+    ])
+}
+
+fn tier(rng: &mut Rng) -> Option<String> {
+    let tier = *rng.pick(&[None, None, Some("default"), Some("guard"), Some("other")]);
+    tier.map(str::to_owned)
 }
 
 /// The plan of a recipe; `None` where it refuses.
@@ -252,6 +266,58 @@ fn a_run_that_is_taken_back_leaves_the_cluster_as_it_was() {
             }
         }
         held
+    });
+}
+
+#[test]
+fn a_protection_that_takes_another_form_and_its_old_one_again_is_as_it_was() {
+    hold(80, |seed, rng, snapshot| {
+        let start = settled(snapshot, snapshot.clone());
+        let server = *rng.pick(&SERVERS);
+        let mut intent = ProtectServer {
+            server: server.parse().unwrap(),
+            ports: Vec::new(),
+            nodes: nodes(rng),
+            interfaces: vec!["*".to_owned()],
+            workloads: Vec::new(),
+            approach: None,
+            tier: None,
+            order: None,
+            allow_self: rng.chance(70),
+            overwrite: true,
+        };
+        let approaches = [Approach::AllowByDefault, Approach::DenyByDefault];
+        let forms = match rng.below(2) {
+            0 => [(approaches[0], "default"), (approaches[1], "default")],
+            _ => [(approaches[0], "default"), (approaches[0], "guard")],
+        };
+        let [one, other] = forms;
+        let way = match rng.chance(50) || other.1 == "guard" {
+            true => [one, other, one],
+            false => [other, one, other],
+        };
+        let mut states = vec![start];
+        for (approach, tier) in way {
+            intent.approach = Some(approach);
+            intent.tier = Some(tier.to_owned());
+            let intent = intent.clone();
+            let go: Recipe = Box::new(move |draft| protect(draft, &intent).map(drop));
+            let now = states.last().unwrap();
+            let Some(plan) = plan(now, Course::Forward, &go) else {
+                return 0;
+            };
+            states.push(applied(now, &plan));
+        }
+        // A policy that a label has waited for since before stays with it.
+        let kind = Kind::GlobalNetworkPolicy;
+        let has_policy = states[1].global(kind, DEFAULT_ALLOW).is_some();
+        let waits = |object: &Object| object.label(DEFAULT_ALLOW).is_some();
+        if !has_policy && states[1].all().any(|stored| waits(&stored.object)) {
+            return 0;
+        }
+        let what = format!("seed {seed}: {server} by {way:?}");
+        assert_same(&states[3], &states[1], &what);
+        usize::from(objects(&states[1]) != objects(&states[2]))
     });
 }
 

@@ -10,7 +10,6 @@ use super::write::Order;
 use crate::calico::endpoint::ALL_INTERFACES;
 use crate::calico::felix::Direction;
 use crate::calico::names::{ServerName, check_dns_label, is_interface_name};
-use crate::calico::policy::DEFAULT_TIER;
 use crate::plan::Course;
 use crate::plan::reading::Question;
 use crate::plan::settle::settled;
@@ -63,6 +62,9 @@ fn after_long_help() -> String {
 /// While the server's port is one of Felix's failsafe ports the policy does nothing: grant the
 /// clients first, then prune the port with `--prune` or the command `prune`.
 ///
+/// Run again it keeps approach and tier; with another `--approach` or `--tier` the protection goes
+/// over to that, on all its hosts.
+///
 /// Known servers need no --port: etcd, etcd-peer, typha, typha-metrics, felix-metrics, bgp,
 /// kube-apiserver, kubelet and more, which `server --help` lists.
 #[derive(Debug, Args)]
@@ -91,7 +93,8 @@ pub struct ServerArgs {
     #[arg(long, value_enum, value_name = "APPROACH")]
     approach: Option<ApproachArg>,
 
-    /// Put the policy into a tier of its own that passes everything else on (Calico v3.29+)
+    /// Put the policy into a tier of its own that passes everything else on (Calico v3.29+), or
+    /// back into `default`
     #[arg(long, value_name = "TIER")]
     tier: Option<String>,
 
@@ -168,7 +171,7 @@ impl ServerArgs {
                 ApproachArg::AllowByDefault => Approach::AllowByDefault,
                 ApproachArg::DenyByDefault => Approach::DenyByDefault,
             }),
-            tier: self.tier.clone().filter(|tier| tier != DEFAULT_TIER),
+            tier: self.tier.clone(),
             order: self.order,
             allow_self: !self.no_self,
             overwrite: self.overwrite,

@@ -104,6 +104,16 @@ fn server_text(text: &mut String, server: &ServerStatus, open_to: &[OpenTo]) {
         let _ = writeln!(text, "  {name:<10} {}", clean(&value));
     };
     row("policy", policy_text(server));
+    for id in &server.more_policies {
+        let name = server.server.as_str();
+        row(
+            "",
+            format!(
+                "{} as well: `server {name}` or `remove {name}` takes it away",
+                id.name
+            ),
+        );
+    }
     let endpoints: Vec<String> = server.endpoints.iter().map(endpoint_text).collect();
     let workloads = server.workloads.iter().map(ObjectId::to_string);
     let protected: Vec<String> = endpoints.into_iter().chain(workloads).collect();

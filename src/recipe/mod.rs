@@ -52,6 +52,9 @@ pub enum Stage {
     /// The labels that put it in force.
     #[serde(rename = "protected labels")]
     ProtectedLabels,
+    /// What another form of the protection had need of.
+    #[serde(rename = "leftovers")]
+    Leftovers,
     /// Failsafe lists.
     #[serde(rename = "failsafes")]
     Failsafes,
@@ -68,6 +71,7 @@ impl Stage {
             Self::HostEndpoints => "host endpoints",
             Self::ProtectPolicy => "protect policy",
             Self::ProtectedLabels => "protected labels",
+            Self::Leftovers => "leftovers",
             Self::Failsafes => "failsafes",
         }
     }

@@ -86,10 +86,22 @@ impl ProtectPolicy {
         ObjectId::global(Kind::GlobalNetworkPolicy, name)
     }
 
-    /// The policy as the recipe writes it.
+    /// The tier's name.
     #[must_use]
-    pub fn object(&self, version: Version) -> Object {
-        let mut policy = Object::empty(self.id(version));
+    pub fn tier(&self) -> &str {
+        self.tier.as_deref().unwrap_or(DEFAULT_TIER)
+    }
+
+    /// Whether endpoints keep all other traffic open by a label. In a tier of its own the policy
+    /// leaves it to what comes behind.
+    #[must_use]
+    pub fn keeps_open(&self) -> bool {
+        self.tier.is_none() && self.approach == Approach::AllowByDefault
+    }
+
+    /// The rules for connections to the server.
+    #[must_use]
+    pub fn rules(&self) -> Vec<Value> {
         let client = format!("has({})", self.server.allowed_label());
         let mut rules: Vec<Value> = self
             .by_transport()
@@ -111,6 +123,19 @@ impl ProtectPolicy {
         if self.discovery && self.approach == Approach::DenyByDefault {
             rules.extend(discovery_rules(PolicyType::Ingress));
         }
+        rules
+    }
+
+    /// The policy as the recipe writes it, under its usual name.
+    #[must_use]
+    pub fn object(&self, version: Version) -> Object {
+        self.object_of(self.id(version))
+    }
+
+    /// The policy as the recipe writes it, under a name.
+    #[must_use]
+    pub fn object_of(&self, id: ObjectId) -> Object {
+        let mut policy = Object::empty(id);
         policy.replace_spec(json!({}));
         if let Some(tier) = &self.tier {
             policy.set_spec("tier", json!(tier));
@@ -119,7 +144,7 @@ impl ProtectPolicy {
         let label = self.server.protected_label();
         policy.set_spec("selector", json!(selector_of(&label)));
         policy.set_spec("types", json!(["Ingress"]));
-        policy.set_spec("ingress", json!(rules));
+        policy.set_spec("ingress", json!(self.rules()));
         marks::set_created(&mut policy);
         marks::set_ports(&mut policy, self.asked_ports().as_deref());
         policy
@@ -155,19 +180,39 @@ impl ProtectPolicy {
 /// The protect policy of a server in a snapshot, whatever its content, in any tier.
 #[must_use]
 pub fn find<'s>(snapshot: &'s Snapshot, server: &ServerName) -> Option<&'s Object> {
+    plain(snapshot, server).or_else(|| prefixed(snapshot, server).next())
+}
+
+/// Every protect policy of a server: the one that is found first, and those of further tiers.
+pub fn find_all<'s>(
+    snapshot: &'s Snapshot,
+    server: &ServerName,
+) -> impl Iterator<Item = &'s Object> {
+    let plain = plain(snapshot, server).into_iter();
+    plain.chain(prefixed(snapshot, server))
+}
+
+fn plain<'s>(snapshot: &'s Snapshot, server: &ServerName) -> Option<&'s Object> {
+    snapshot.global(Kind::GlobalNetworkPolicy, &server.policy_name())
+}
+
+/// Those that are named `<tier>.<name>`.
+fn prefixed<'s>(snapshot: &'s Snapshot, server: &ServerName) -> impl Iterator<Item = &'s Object> {
     let name = server.policy_name();
-    if let Some(policy) = snapshot.global(Kind::GlobalNetworkPolicy, &name) {
-        return Some(policy);
-    }
-    snapshot.of(Kind::GlobalNetworkPolicy).find(|policy| {
-        let tier = policy.spec_str("tier").unwrap_or(DEFAULT_TIER);
-        tier != DEFAULT_TIER
-            && policy
-                .name()
-                .strip_prefix(tier)
-                .and_then(|n| n.strip_prefix('.'))
-                == Some(&name)
-    })
+    snapshot
+        .of(Kind::GlobalNetworkPolicy)
+        .filter(move |policy| {
+            let tier = tier_of(policy);
+            let rest = policy.name().strip_prefix(tier);
+            tier != DEFAULT_TIER && rest.and_then(|rest| rest.strip_prefix('.')) == Some(&name)
+        })
+}
+
+/// The name of a policy's tier.
+#[must_use]
+pub fn tier_of(policy: &Object) -> &str {
+    let tier = policy.spec_str("tier").filter(|tier| !tier.is_empty());
+    tier.unwrap_or(DEFAULT_TIER)
 }
 
 /// Whether two policies mean the same to Felix: empty peers, the default tier, spelling of
@@ -376,9 +421,9 @@ pub fn servers_here(snapshot: &Snapshot) -> BTreeSet<ServerName> {
             pod_labels(object, &path).keys().for_each(|key| add(key));
         }
         if object.id().kind == Kind::GlobalNetworkPolicy {
-            let tier = object.spec_str("tier").unwrap_or(DEFAULT_TIER);
             let name = object.name();
-            let plain = name.strip_prefix(tier).and_then(|n| n.strip_prefix('.'));
+            let plain = name.strip_prefix(tier_of(object));
+            let plain = plain.and_then(|n| n.strip_prefix('.'));
             add(plain.unwrap_or(name));
         }
     }

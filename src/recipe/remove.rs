@@ -2,7 +2,7 @@
 
 use super::base::{Base, is_labelled};
 use super::hosts::carries;
-use super::policies;
+use super::policies::{self, Approach};
 use super::server::SELF_SET;
 use super::{Draft, Importance, RecipeError, Stage, marks, workloads};
 use crate::calico::names::ServerName;
@@ -26,8 +26,10 @@ pub struct RemoveServer {
 pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), RecipeError> {
     let server = &intent.server;
     let label = server.protected_label();
-    let policy = policies::find(draft.snapshot(), server).cloned();
-    let ours = intent.all || policy.as_ref().is_none_or(marks::is_created);
+    let all: Vec<&Object> = policies::find_all(draft.snapshot(), server).collect();
+    let is_ours = |policy: &Object| intent.all || marks::is_created(policy);
+    let foreign = all.iter().find(|policy| !is_ours(policy)).copied();
+    let ours = foreign.is_none();
     let labelled: Vec<Object> = draft
         .all()
         .filter(|o| is_labelled(o, &label))
@@ -45,17 +47,22 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     }
     let why = "no longer protects its pods";
     workloads::unlabel(draft, None, &label, Stage::ProtectedLabels, why, ours_alone);
-    match &policy {
-        Some(policy) if ours => {
-            draft.delete(Stage::ProtectPolicy, policy.id(), "lets everybody in again");
-        }
-        Some(policy) => {
+    for policy in &all {
+        if is_ours(policy) {
+            // One that lets the clients in is needed as long as endpoints drop everything else.
+            let drops = policies::read(policy, server)
+                .is_some_and(|known| known.approach == Approach::DenyByDefault);
+            let stage = match drops {
+                true => Stage::Clients,
+                false => Stage::ProtectPolicy,
+            };
+            draft.delete(stage, policy.id(), "lets everybody in again");
+        } else {
             let why = "no longer says which ports were asked for";
             draft.edit(Stage::ProtectPolicy, policy.id(), why, |policy| {
                 marks::set_ports(policy, None);
             });
         }
-        None => {}
     }
     delete_empty_endpoints(draft);
     let own_set = ObjectId::global(
@@ -75,10 +82,10 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     for (base, _) in bases {
         base.delete_unused(draft, Stage::DefaultAllow);
     }
-    if let Some(tier) = policy.as_ref().and_then(|p| p.spec_str("tier")) {
-        delete_tier(draft, tier);
+    for policy in &all {
+        delete_tier(draft, policies::tier_of(policy), Stage::Tier);
     }
-    note_left(draft, intent, policy.as_ref(), ours);
+    note_left(draft, intent, foreign);
     Ok(())
 }
 
@@ -123,19 +130,20 @@ pub fn delete_empty_endpoints(draft: &mut Draft<'_>) {
     }
 }
 
-fn delete_tier(draft: &mut Draft<'_>, name: &str) {
+/// Takes a tier away that the tool made and that holds no policy any more.
+pub fn delete_tier(draft: &mut Draft<'_>, name: &str, stage: Stage) {
     let id = ObjectId::global(Kind::Tier, name);
     let used = draft
         .all()
         .any(|o| o.id().kind.is_tiered_policy() && o.spec_str("tier") == Some(name));
     if draft.current(&id).is_some_and(marks::is_created) && !used {
-        draft.delete(Stage::Tier, &id, "holds no policy any more");
+        draft.delete(stage, &id, "holds no policy any more");
     }
 }
 
-fn note_left(draft: &mut Draft<'_>, intent: &RemoveServer, policy: Option<&Object>, ours: bool) {
+fn note_left(draft: &mut Draft<'_>, intent: &RemoveServer, policy: Option<&Object>) {
     let server = intent.server.as_str();
-    if let (Some(policy), false) = (policy, ours) {
+    if let Some(policy) = policy {
         let label = intent.server.protected_label();
         let kept = draft
             .all()

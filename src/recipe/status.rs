@@ -24,6 +24,8 @@ pub struct ServerStatus {
     pub ports: Vec<ServerPort>,
     /// The protect policy.
     pub policy: PolicyStatus,
+    /// Further policies of its name, in other tiers.
+    pub more_policies: Vec<ObjectId>,
     /// Protected endpoints, by host.
     pub endpoints: Vec<EndpointStatus>,
     /// Protected workloads.
@@ -161,6 +163,8 @@ fn of_server(
             None => PolicyStatus::Other(object.id().clone()),
         },
     };
+    let more_policies = policies::find_all(snapshot, &server).skip(1);
+    let more_policies = more_policies.map(|policy| policy.id().clone()).collect();
     let ports = policies::ports_of(snapshot, &server).unwrap_or_default();
     let endpoints = endpoints(snapshot, hosts, &server, &policy);
     let workloads = workloads(snapshot, &server.protected_label());
@@ -171,6 +175,7 @@ fn of_server(
         server,
         ports,
         policy,
+        more_policies,
         endpoints,
         workloads,
         failsafes,
@@ -242,7 +247,7 @@ fn shadow(host: &HostView<'_>, name: &str, interface: &str) -> Option<String> {
 }
 
 /// Objects whose pods carry a label: not those that have it from their controller.
-fn workloads(snapshot: &Snapshot, label: &str) -> Vec<ObjectId> {
+pub(super) fn workloads(snapshot: &Snapshot, label: &str) -> Vec<ObjectId> {
     let labelled = |stored: &&crate::calico::Stored| {
         let object = &stored.object;
         let uncontrolled = controller(object).is_none_or(|(kind, _)| kind == "Node");

@@ -154,6 +154,25 @@ async fn a_prune_that_would_cut_needed_clients_is_refused() {
 }
 
 #[tokio::test]
+async fn a_policy_moves_from_tier_to_tier() {
+    on_every_store(&Scenario {
+        forth: &[
+            (
+                0,
+                "server db --port tcp/5432 --node w-1 --interface eth0 --tier other",
+            ),
+            (0, "server db --node w-1 --interface eth0 --tier default"),
+            (0, "server db --node w-1 --interface eth0 --tier guard"),
+        ],
+        back: &[(0, "remove db")],
+        needs_tiers: true,
+        moves: true,
+        ..Scenario::default()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_protection_that_drops_everything_else_is_refused() {
     on_every_store(&Scenario {
         forth: &[(

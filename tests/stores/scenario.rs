@@ -18,6 +18,9 @@ pub struct Scenario {
     pub of_kubernetes: bool,
     /// Releases without tiers refuse it as wrong usage.
     pub needs_tiers: bool,
+    /// What is written differs by release: before v3.32 a policy's name begins with its tier, so one
+    /// that moves is another one.
+    pub moves: bool,
 }
 
 /// What all stores must agree in.
@@ -46,7 +49,13 @@ pub async fn on_every_store(scenario: &Scenario) {
         let outcome = forth_and_back(&place, scenario, &name).await;
         match &first {
             None => first = Some((name, outcome)),
-            Some((reference, expected)) => compare(expected, outcome, (reference, &name), what),
+            Some((reference, expected)) => {
+                let mut outcome = outcome;
+                if scenario.moves {
+                    outcome.plans.clear();
+                }
+                compare(expected, outcome, (reference, &name), what);
+            }
         }
     }
 }

@@ -161,7 +161,7 @@ fn ours(both: &Both<'_>) -> BTreeSet<ObjectId> {
     let mut ours = BTreeSet::new();
     for snapshot in [both.before, both.after] {
         for server in policies::servers_here(snapshot) {
-            ours.extend(policies::find(snapshot, &server).map(|p| p.id().clone()));
+            ours.extend(policies::find_all(snapshot, &server).map(|p| p.id().clone()));
         }
     }
     ours.extend(Base::ALL.map(Base::id));

@@ -35,6 +35,9 @@ pub struct ServerStatus {
     pub ports: Vec<String>,
     /// The protect policy; null where there is none.
     pub policy: Option<Policy>,
+    /// Further policies of its name, in other tiers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_policies: Vec<String>,
     /// Protected endpoints, by host.
     pub endpoints: Vec<Endpoint>,
     /// Everybody who gets in, per port and class of hosts.
@@ -262,6 +265,11 @@ impl From<&Checked> for ServerStatus {
             verdict: server.verdict,
             ports: texts(&server.ports),
             policy: policy(&server.policy),
+            more_policies: server
+                .more_policies
+                .iter()
+                .map(|id| id.name.clone())
+                .collect(),
             endpoints: server.endpoints.iter().map(Endpoint::from).collect(),
             open_to: checked.open_to.iter().map(Open::from).collect(),
             workloads: server.workloads.iter().map(ObjectId::to_string).collect(),

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde_json::json;
 
 use super::ProtectServer;
+use super::change::others_by;
 use crate::calico::endpoint::{ALL_INTERFACES, ALLOW_PROFILE};
 use crate::calico::names::{ServerName, host_endpoint_name};
 use crate::calico::{Kind, Object, ObjectId, Version};
@@ -51,12 +52,15 @@ impl<'h> Target<'h> {
     }
 
     /// Whether a profile decides about what no policy covers.
-    fn has_profile(&self) -> bool {
+    fn has_profile(&self, draft: &Draft<'_>) -> bool {
         match self {
             Self::Existing {
                 endpoint: Some(endpoint),
                 ..
-            } => !endpoint.spec.profiles.is_empty(),
+            } => {
+                let object = draft.current(endpoint.object.id());
+                object.is_some_and(|o| o.spec_strs("profiles").next().is_some())
+            }
             Self::Existing { endpoint: None, .. } => true,
             Self::New { object, .. } => object.spec("profiles").is_some(),
         }
@@ -336,9 +340,9 @@ pub struct Discovery {
 
 impl Discovery {
     /// What targets need of it: nothing without IPv6, or where everything stays open anyway.
-    pub fn of(draft: &Draft<'_>, targets: &[Target<'_>]) -> Self {
+    pub fn of<'t>(draft: &Draft<'_>, targets: impl Iterator<Item = &'t Target<'t>>) -> Self {
         let open = |id| draft.current(id).is_some_and(|o| carries(o, DEFAULT_ALLOW));
-        let meant = targets.iter().filter(|t| t.has_ipv6() && !open(t.id()));
+        let meant = targets.filter(|t| t.has_ipv6() && !open(t.id()));
         let meant: Vec<&Target<'_>> = meant.collect();
         let mut needed = Self::default();
         if meant.is_empty() {
@@ -352,7 +356,7 @@ impl Discovery {
             if unpoliced.contains(target.host().name.as_str()) {
                 continue;
             }
-            if target.has_profile() {
+            if target.has_profile(draft) {
                 needed.by_policy = true;
             } else {
                 needed.labelled.insert(target.id().clone());
@@ -365,7 +369,9 @@ impl Discovery {
 /// How targets are labelled.
 pub struct Labelling<'a> {
     pub server: &'a ServerName,
-    /// Whether all other traffic is kept open.
+    /// How other traffic is treated.
+    pub approach: Approach,
+    /// Whether all of it is kept open by a label.
     pub keep_open: bool,
     /// Those that let IPv6 discovery through.
     pub discovering: &'a BTreeSet<ObjectId>,
@@ -383,13 +389,19 @@ impl Labelling<'_> {
         }
     }
 
+    /// Lets a target that is protected already go over to another form of the policy.
+    pub fn enter(&self, draft: &mut Draft<'_>, target: &Target<'_>) {
+        if let Some(base) = self.base(target) {
+            let is_ours = base.will_be_ours(draft);
+            draft.edit(Stage::HostEndpoints, target.id(), base.about(), |object| {
+                base.put_on(object, is_ours);
+            });
+        }
+        self.note_open_anyway(draft, target.id());
+    }
+
     /// Labels one target.
-    pub fn apply(
-        &self,
-        draft: &mut Draft<'_>,
-        target: &Target<'_>,
-        intent: &ProtectServer,
-    ) -> Result<(), RecipeError> {
+    pub fn apply(&self, draft: &mut Draft<'_>, target: &Target<'_>) {
         let base = self.base(target);
         let base = base.map(|base| (base, base.will_be_ours(draft)));
         let (id, why) = match target {
@@ -429,24 +441,32 @@ impl Labelling<'_> {
                 }
             }
         });
-        if intent.approach == Some(Approach::DenyByDefault) {
-            self.note_open_anyway(draft, &id);
-        }
-        Ok(())
+        self.note_open_anyway(draft, &id);
     }
 
+    /// Says for whom an endpoint that lets everybody in behind the protect policies is no
+    /// protection: those whose policies only let clients in.
     fn note_open_anyway(&self, draft: &mut Draft<'_>, id: &ObjectId) {
-        if draft.current(id).is_some_and(|o| carries(o, DEFAULT_ALLOW)) {
+        let Some(object) = draft.current(id).filter(|o| carries(o, DEFAULT_ALLOW)) else {
+            return;
+        };
+        let drops = Approach::DenyByDefault;
+        let (names, what) = if self.approach == drops {
+            (vec![self.server.clone()], "it")
+        } else {
+            let others = others_by(draft.snapshot(), object, self.server, drops);
+            (others, "that, too,")
+        };
+        for name in names {
+            let name = name.as_str();
             draft.note(
                 Importance::Warning,
                 format!(
-                    "{id} carries `{DEFAULT_ALLOW}`, which lets everybody in behind the protect policy: `{}` stays open there",
-                    self.server.as_str()
+                    "{id} carries `{DEFAULT_ALLOW}`, which lets everybody in behind the protect policy: `{name}` stays open there"
                 ),
-                Some(
-                    "take the label away, or protect it without `--approach deny-by-default`"
-                        .to_owned(),
-                ),
+                Some(format!(
+                    "take the label away, or protect {what} without `--approach deny-by-default`"
+                )),
             );
         }
     }

@@ -16,9 +16,11 @@ use crate::calico::names::ServerName;
 use crate::calico::{ServerPort, Version};
 use crate::reach::Addresses;
 
+mod change;
 mod endpoints;
 mod policy;
 
+use change::{Standing, carriers};
 use endpoints::{Discovery, Labelling, Target, targets};
 use policy::{base_policy, desired_policy, protect_policy, protect_tier};
 
@@ -38,7 +40,7 @@ pub struct ProtectServer {
     /// How other traffic is treated; `None` for allow by default, or as the policy that is there
     /// has it.
     pub approach: Option<Approach>,
-    /// A tier of its own; `None` for the default tier, or that of the policy that is there.
+    /// Its tier; `None` for the default tier, or that of the policy that is there.
     pub tier: Option<String>,
     /// The policy's order; `None` for the recipe's, or that of the policy that is there.
     pub order: Option<f64>,
@@ -65,7 +67,8 @@ pub fn protect(
     if intent.nodes.is_empty() && intent.workloads.is_empty() {
         return Err(nowhere(&intent.server));
     }
-    let mut policy = desired_policy(draft, intent)?;
+    let standing = Standing::find(snapshot, &intent.server, intent.tier.as_deref());
+    let mut policy = desired_policy(draft, intent, &standing)?;
     // From here on the approach is settled.
     let intent = &ProtectServer {
         approach: Some(policy.approach),
@@ -73,34 +76,52 @@ pub fn protect(
     };
     let version = snapshot.version();
     check_pods(intent, &policy, version)?;
+    let change = standing.change(draft, &policy, intent)?;
     protect_tier(draft, &policy)?;
     let hosts = Hosts::read(snapshot)?;
-    let targets = targets(draft, &hosts, intent)?;
-    let keep_open = policy.tier.is_none() && policy.approach == Approach::AllowByDefault;
-    if keep_open && !targets.is_empty() {
+    let mut targets = targets(draft, &hosts, intent)?;
+    if policy.keeps_open() && !targets.is_empty() {
         base_policy(draft, Base::DefaultAllow, intent.overwrite)?;
     }
+    if intent.allow_self {
+        allow_self(draft, intent, &targets)?;
+    }
+    // Another form of the policy is for all endpoints that are under it.
+    let under = match change.relabels() {
+        true => carriers(draft, &hosts, &intent.server)?,
+        false => Vec::new(),
+    };
+    for target in &under {
+        change.leave(draft, &intent.server, target);
+    }
+    targets.retain(|target| !under.iter().any(|other| other.id() == target.id()));
     let discovery = match policy.approach {
         Approach::AllowByDefault => Discovery::default(),
-        Approach::DenyByDefault => Discovery::of(draft, &targets),
+        Approach::DenyByDefault => Discovery::of(draft, targets.iter().chain(&under)),
     };
     policy.discovery |= discovery.by_policy;
     if !discovery.labelled.is_empty() {
         base_policy(draft, Base::Discovery, intent.overwrite)?;
     }
-    if intent.allow_self {
-        allow_self(draft, intent, &targets)?;
+    if change.switches {
+        standing.bridge(draft, &policy, intent.overwrite);
     }
-    let ours = protect_policy(draft, &policy, intent.overwrite)?;
+    let id = standing.id_of(&policy, version);
+    let ours = protect_policy(draft, &policy, id, intent.overwrite)?;
     let label = Labelling {
         server: &intent.server,
-        keep_open,
+        approach: policy.approach,
+        keep_open: policy.keeps_open(),
         discovering: &discovery.labelled,
         policy_is_ours: ours,
     };
-    for target in &targets {
-        label.apply(draft, target, intent)?;
+    for target in &under {
+        label.enter(draft, target);
     }
+    for target in &targets {
+        label.apply(draft, target);
+    }
+    standing.clear(draft, &policy, &change);
     for choice in &intent.workloads {
         workloads::label(
             draft,

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::ProtectServer;
+use super::change::Standing;
 use crate::calico::policy::{DEFAULT_TIER, TierSpec};
+use crate::calico::v1::TIER_LABEL;
 use crate::calico::{Kind, Object, ObjectId};
 use crate::recipe::base::Base;
 use crate::recipe::policies::{self, Approach, PROTECT_ORDER, ProtectPolicy};
@@ -17,33 +19,33 @@ const TIER_ORDER: i64 = 500_000;
 pub fn desired_policy(
     draft: &Draft<'_>,
     intent: &ProtectServer,
+    standing: &Standing<'_>,
 ) -> Result<ProtectPolicy, RecipeError> {
     let snapshot = draft.snapshot();
-    let known = policies::find(snapshot, &intent.server)
-        .and_then(|policy| policies::read(policy, &intent.server));
-    let existing = policies::find(snapshot, &intent.server);
+    let known = standing.protection.as_ref();
     let (ports, ports_asked) = if intent.ports.is_empty() {
         let ports = policies::ports_of(snapshot, &intent.server)?;
-        (ports, existing.and_then(marks::ports).is_some())
+        (ports, standing.policy.and_then(marks::ports).is_some())
     } else {
         (intent.ports.clone(), true)
     };
-    if let (Some(tier), false) = (&intent.tier, snapshot.version().has_tiers()) {
+    let own = |tier: &String| tier != DEFAULT_TIER;
+    let asked = intent.tier.clone().filter(own);
+    if let (Some(tier), false) = (&asked, snapshot.version().has_tiers()) {
         return Err(RecipeError::usage(format!(
             "tier `{tier}` cannot be used: Calico {} has no tiers",
             snapshot.version()
         ))
         .hint("tiers came with v3.29: leave `--tier` out"));
     }
-    let known_tier = known
-        .as_ref()
-        .map(|k| k.tier.clone())
-        .filter(|t| t != DEFAULT_TIER);
     let approach = intent
         .approach
-        .or(known.as_ref().map(|k| k.approach))
+        .or(known.map(|k| k.approach))
         .unwrap_or_default();
-    let tier = intent.tier.clone().or(known_tier);
+    let tier = match intent.tier {
+        Some(_) => asked,
+        None => known.map(|k| k.tier.clone()).filter(own),
+    };
     if let (Approach::DenyByDefault, Some(tier)) = (approach, &tier) {
         return Err(RecipeError::usage(format!(
             "deny by default in tier `{tier}` would shut nobody out"
@@ -58,7 +60,7 @@ pub fn desired_policy(
         ports,
         ports_asked,
         approach,
-        discovery: known.as_ref().is_some_and(|known| known.discovery),
+        discovery: known.is_some_and(|known| known.discovery),
         tier,
         order: intent
             .order
@@ -121,21 +123,21 @@ pub fn base_policy(draft: &mut Draft<'_>, base: Base, overwrite: bool) -> Result
 pub fn protect_policy(
     draft: &mut Draft<'_>,
     policy: &ProtectPolicy,
+    id: ObjectId,
     overwrite: bool,
 ) -> Result<bool, RecipeError> {
-    let version = draft.snapshot().version();
     let ports: Vec<String> = policy.ports.iter().map(ToString::to_string).collect();
     let who = match policy.approach {
         Approach::AllowByDefault => "shuts out everybody but the clients",
         Approach::DenyByDefault => "lets in the clients and nobody else",
     };
-    put_policy(
-        draft,
-        Stage::ProtectPolicy,
-        policy.object(version),
-        &format!("{who} on {}", ports.join(", ")),
-        overwrite,
-    )
+    let mut why = format!("{who} on {}", ports.join(", "));
+    let known = draft.current(&id);
+    if known.is_some_and(|known| policies::tier_of(known) != policy.tier()) {
+        why = format!("goes into tier `{}`: {why}", policy.tier());
+    }
+    let stage = Stage::ProtectPolicy;
+    put_policy(draft, stage, policy.object_of(id), &why, overwrite)
 }
 
 /// Makes a policy, or finds one of the same meaning. Another content is overwritten only where
@@ -191,6 +193,10 @@ fn put_policy(
     let spec = wanted.value().get("spec").cloned().unwrap_or_default();
     draft.edit(stage, wanted.id(), why, |policy| {
         policy.replace_spec(spec);
+        // Servers give the tier as a label, too, and do not change it with every kind of store.
+        if policy.label(TIER_LABEL).is_some() {
+            policy.set_label(TIER_LABEL, policies::tier_of(&wanted));
+        }
         mark(policy);
     });
     Ok(ours)

@@ -2,6 +2,7 @@
 
 mod clients;
 mod failsafes;
+mod forms;
 mod servers;
 mod workloads;
 
