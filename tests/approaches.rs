@@ -133,6 +133,27 @@ fn deny_by_default_over_ipv6_is_proved_and_taken_back() {
 }
 
 #[test]
+fn each_of_two_servers_lets_discovery_through_by_itself() {
+    let cluster = ipv6_only();
+    open_kubelets(&cluster, false);
+    let server = |name: &str, more: &str| format!("server {name} --node cp-1 --node cp-2{more}");
+    done(&cluster, &server("etcd", ""));
+    done(&cluster, &server("etcd-peer", ""));
+    done(&cluster, &server("etcd", " --approach deny-by-default"));
+    done(
+        &cluster,
+        &server("etcd-peer", " --approach deny-by-default"),
+    );
+    for name in ["etcd", "etcd-peer"] {
+        let file = format!("globalnetworkpolicy-protected-{name}-server.yaml");
+        let policy = cluster.read(&file);
+        assert!(policy.contains("protocol: ICMPv6"), "{policy}");
+    }
+    let run = done(&cluster, "remove etcd-peer");
+    assert_eq!(flows(&run), "needed flows: 32 kept", "{run}");
+}
+
+#[test]
 fn without_ipv6_in_felix_no_discovery_is_let_through() {
     let cluster = ipv6_only();
     let text = cluster.read("workloads.yaml");
@@ -302,6 +323,15 @@ fn a_policy_moves_from_tier_to_tier() {
         done(&cluster, "remove felix-metrics");
         cluster.tree().assert_same(&before, &[version, "remove"]);
     }
+}
+
+#[test]
+fn a_policy_that_leaves_the_default_tier_says_that_the_rest_stays_open() {
+    let cluster = metrics("v3.32.1");
+    let note = "all other traffic stays open there, as it is";
+    done(&cluster, METRICS).silent_about(note);
+    done(&cluster, &format!("{METRICS} --tier guard")).says(note);
+    done(&cluster, &format!("{METRICS} --tier other")).silent_about(note);
 }
 
 #[test]

@@ -4,10 +4,11 @@
 use serde_json::{Value, json};
 
 use super::hosts::carries;
-use super::policies::{DEFAULT_ALLOW, default_allow, order_value, selector_of};
+use super::policies::{self, Approach, DEFAULT_ALLOW, default_allow, order_value, selector_of};
 use super::{Draft, Stage, marks};
-use crate::calico::policy::PolicyType;
-use crate::calico::{Kind, Object, ObjectId};
+use crate::calico::names::ServerName;
+use crate::calico::policy::{DEFAULT_TIER, PolicyType};
+use crate::calico::{Kind, Object, ObjectId, Snapshot};
 
 /// The label, and the policy, by which hosts and routers on a link find each other over IPv6 where
 /// everything else is dropped.
@@ -31,7 +32,7 @@ const fn discovery_types(direction: PolicyType) -> &'static [u8] {
 /// The rules that let discovery through in one direction.
 #[must_use]
 pub fn discovery_rules(direction: PolicyType) -> Vec<Value> {
-    let rule = |kind: &u8| json!({"action": "Allow", "protocol": "ICMPv6", "icmp": {"type": kind}});
+    let rule = |kind: &u8| json!({"action": "Allow", "ipVersion": 6, "protocol": "ICMPv6", "icmp": {"type": kind}});
     discovery_types(direction).iter().map(rule).collect()
 }
 
@@ -106,6 +107,22 @@ impl Base {
         draft.current(&self.id()).is_none_or(marks::is_created)
     }
 
+    /// Whether servers rest on it. One whose policy is not the recipe's may.
+    #[must_use]
+    pub fn is_needed(self, snapshot: &Snapshot, servers: &[ServerName]) -> bool {
+        let approach = match self {
+            Self::DefaultAllow => Approach::AllowByDefault,
+            Self::Discovery => Approach::DenyByDefault,
+        };
+        servers.iter().any(|server| {
+            let policy = policies::find(snapshot, server);
+            let known = policy.and_then(|policy| policies::read(policy, server));
+            known.is_none_or(|known| {
+                known.between || known.approach == approach && known.tier == DEFAULT_TIER
+            })
+        })
+    }
+
     /// Labels an endpoint, or the Node that it copies its labels from.
     pub fn put_on(self, object: &mut Object, policy_is_ours: bool) {
         if carries(object, self.label()) {
@@ -134,6 +151,17 @@ impl Base {
             draft.delete(stage, &self.id(), why);
         }
     }
+}
+
+/// The servers that an object is protected for, but for one.
+#[must_use]
+pub fn others(object: &Object, server: &ServerName) -> Vec<ServerName> {
+    let labels = object.labels().filter(|(_, value)| *value == "true");
+    let names = labels.filter_map(|(key, _)| {
+        let name = key.strip_prefix("protected-")?.strip_suffix("-server")?;
+        name.parse().ok()
+    });
+    names.filter(|name| name != server).collect()
 }
 
 /// Whether a label of the recipe stands on an object that carries labels of its own: those of

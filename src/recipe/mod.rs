@@ -40,10 +40,11 @@ pub enum Stage {
     /// The policy that keeps all other traffic open.
     #[serde(rename = "default allow")]
     DefaultAllow,
-    /// Network sets and labels that let clients in.
+    /// Network sets and labels that let clients in, and policies that do, where nobody is under
+    /// them yet.
     #[serde(rename = "clients")]
     Clients,
-    /// Host endpoints, born with their allow label.
+    /// Host endpoints, born with their allow label, or under the policy that lets the clients in.
     #[serde(rename = "host endpoints")]
     HostEndpoints,
     /// The policy that shuts everybody else out.

@@ -303,6 +303,9 @@ pub struct Protection {
     pub drift: Option<Drift>,
     /// Which form the policy has.
     pub approach: Approach,
+    /// Whether it has the rules of the other form, too: the approach was being changed, and that
+    /// came to no end.
+    pub between: bool,
     /// Whether it lets IPv6 discovery in.
     pub discovery: bool,
     /// Its tier.
@@ -322,7 +325,7 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
     }
     let client = normalise(&format!("has({})", server.allowed_label()));
     let mut ports = Vec::new();
-    let mut approach = None;
+    let mut forms = Vec::new();
     let mut discovery = false;
     for rule in spec.rules(PolicyType::Ingress) {
         discovery |= rule.action == Action::Allow && rule.icmp.is_some();
@@ -340,14 +343,14 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
         if normalise(selector) != client {
             continue;
         }
-        approach.get_or_insert(form);
+        forms.push(form);
         for port in &rule.destination.ports {
             if let PortMatch::Range(low, high) = port {
                 ports.extend((*low..=*high).map(|port| ServerPort { transport, port }));
             }
         }
     }
-    let approach = approach?;
+    let approach = *forms.first()?;
     let declared = declared_ports(policy, server).unwrap_or_else(|| ports.clone());
     let drift = if same_ports(&ports, &declared) {
         (!is_recipe(&spec, server, approach, discovery, &ports)).then_some(Drift::Rules)
@@ -358,6 +361,7 @@ pub fn read(policy: &Object, server: &ServerName) -> Option<Protection> {
         ports,
         drift,
         approach,
+        between: forms.iter().any(|form| *form != approach),
         discovery,
         tier: spec.tier().to_owned(),
         order: spec.order,

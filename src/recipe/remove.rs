@@ -1,6 +1,8 @@
 //! Taking a protection away again.
 
-use super::base::{Base, is_labelled};
+use std::collections::BTreeSet;
+
+use super::base::{Base, is_labelled, others};
 use super::hosts::carries;
 use super::policies::{self, Approach};
 use super::server::SELF_SET;
@@ -41,8 +43,15 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     let bases = Base::ALL.map(|base| (base, base.is_ours(draft)));
     for object in labelled.iter().filter(|o| ours_alone(o)) {
         let why = format!("no longer protects {}", place_of(object));
+        let others = others(object, server);
+        let unneeded = |(base, _): &(Base, bool)| !base.is_needed(draft.snapshot(), &others);
+        let unneeded: Vec<(Base, bool)> = bases.into_iter().filter(unneeded).collect();
         draft.edit(Stage::ProtectedLabels, object.id(), why, |object| {
-            unprotect(object, &label, bases);
+            object.remove_label(&label);
+            marks::remove_label(object, &label);
+            for (base, is_ours) in unneeded {
+                base.take_off(object, is_ours);
+            }
         });
     }
     let why = "no longer protects its pods";
@@ -82,29 +91,14 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     for (base, _) in bases {
         base.delete_unused(draft, Stage::DefaultAllow);
     }
-    for policy in &all {
-        delete_tier(draft, policies::tier_of(policy), Stage::Tier);
-    }
+    // Also one that a policy was to move into and never did.
+    delete_empty_tiers(draft, Stage::Tier, |_| true);
     note_left(draft, intent, foreign);
     Ok(())
 }
 
 fn place_of(object: &Object) -> &str {
     object.spec_str("node").unwrap_or_else(|| object.name())
-}
-
-/// Takes the protected label off, and those of what stays open beside it where the tool added them
-/// and nothing else needs them.
-fn unprotect(object: &mut Object, label: &str, bases: [(Base, bool); 2]) {
-    object.remove_label(label);
-    marks::remove_label(object, label);
-    let protected = |key: &str| key.starts_with("protected-") && key.ends_with("-server");
-    if object.labels().any(|(key, _)| protected(key)) {
-        return;
-    }
-    for (base, is_ours) in bases {
-        base.take_off(object, is_ours);
-    }
 }
 
 /// Takes away host endpoints that the tool made and that serve nothing any more.
@@ -130,13 +124,16 @@ pub fn delete_empty_endpoints(draft: &mut Draft<'_>) {
     }
 }
 
-/// Takes a tier away that the tool made and that holds no policy any more.
-pub fn delete_tier(draft: &mut Draft<'_>, name: &str, stage: Stage) {
-    let id = ObjectId::global(Kind::Tier, name);
-    let used = draft
-        .all()
-        .any(|o| o.id().kind.is_tiered_policy() && o.spec_str("tier") == Some(name));
-    if draft.current(&id).is_some_and(marks::is_created) && !used {
+/// Takes tiers away that the tool made and that hold no policy any more.
+pub fn delete_empty_tiers(draft: &mut Draft<'_>, stage: Stage, meant: impl Fn(&str) -> bool) {
+    let policies = draft.all().filter(|o| o.id().kind.is_tiered_policy());
+    let used: BTreeSet<&str> = policies.map(policies::tier_of).collect();
+    let tiers = draft.all().filter(|o| o.id().kind == Kind::Tier);
+    let empty = tiers.filter(|tier| {
+        marks::is_created(tier) && meant(tier.name()) && !used.contains(tier.name())
+    });
+    let empty: Vec<ObjectId> = empty.map(|tier| tier.id().clone()).collect();
+    for id in empty {
         draft.delete(stage, &id, "holds no policy any more");
     }
 }

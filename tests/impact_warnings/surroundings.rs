@@ -26,9 +26,18 @@ fn w10_ipv6_is_not_policed() {
 
 #[test]
 fn w10_neighbour_discovery_is_dropped() {
-    let shown = mk_protect(&mk_cluster(&[]), "etcd", |p| {
-        p.approach = Some(Approach::DenyByDefault)
-    });
+    let deny = |cluster| {
+        mk_protect(cluster, "etcd", |p| {
+            p.approach = Some(Approach::DenyByDefault)
+        })
+    };
+    // The recipe lets it through; somebody's earlier policy may not.
+    let plain = mk_cluster(&[]);
+    let through = deny(&plain);
+    assert_eq!(through.all("ipv6-neighbours").count(), 0);
+    let earlier = "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: no-icmp}, spec: {order: 100, selector: has(protected-etcd-server), types: [Ingress], ingress: [{action: Deny, protocol: ICMPv6}]}}";
+    let guarded = mk_cluster(&[earlier]);
+    let shown = deny(&guarded);
     let warning = shown.get("ipv6-neighbours");
     assert_eq!(warning.hosts, ["cp-1"]);
     assert!(

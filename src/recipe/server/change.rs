@@ -13,11 +13,11 @@ use crate::calico::endpoint::ALLOW_PROFILE;
 use crate::calico::names::ServerName;
 use crate::calico::policy::DEFAULT_TIER;
 use crate::calico::{Kind, Object, ObjectId, Snapshot, Version};
-use crate::recipe::base::Base;
+use crate::recipe::base::{Base, is_labelled, others};
 use crate::recipe::hosts::{Hosts, LabelHolder, carries};
-use crate::recipe::policies::{self, Approach, ProtectPolicy, Protection};
-use crate::recipe::remove::delete_tier;
-use crate::recipe::{Draft, RecipeError, Stage, few, marks, status};
+use crate::recipe::policies::{self, Approach, DEFAULT_ALLOW, ProtectPolicy, Protection};
+use crate::recipe::remove::delete_empty_tiers;
+use crate::recipe::{Draft, Importance, RecipeError, Stage, few, marks, status};
 
 /// The protection that stands.
 #[derive(Debug, Default)]
@@ -44,6 +44,14 @@ impl<'s> Standing<'s> {
             protection: policies::read(policy, server),
             others: all,
         }
+    }
+
+    /// Whether a policy is there, or somebody whom one would be about at once.
+    pub fn is_in_force(&self, draft: &Draft<'_>, server: &ServerName) -> bool {
+        let label = server.protected_label();
+        self.policy.is_some()
+            || draft.all().any(|object| is_labelled(object, &label))
+            || !status::workloads(draft.snapshot(), &label).is_empty()
     }
 
     /// The identity under which a policy is written: its own where it stays in its tier.
@@ -83,7 +91,7 @@ impl<'s> Standing<'s> {
             return Ok(Change::default());
         };
         let moves = known.tier != policy.tier();
-        let switches = known.approach != policy.approach;
+        let switches = known.between || known.approach != policy.approach;
         if moves && switches {
             let (first, then) = match policy.approach {
                 Approach::DenyByDefault => ("--tier default", "--approach deny-by-default".into()),
@@ -100,7 +108,13 @@ impl<'s> Standing<'s> {
             )));
         }
         let keeps_open = policy.keeps_open();
-        let kept_open = known.approach == Approach::AllowByDefault && known.tier == DEFAULT_TIER;
+        // On the way from one to the other some endpoints are as before, whichever they are.
+        let was = match (known.between, policy.approach) {
+            (false, _) => known.approach,
+            (true, Approach::DenyByDefault) => Approach::AllowByDefault,
+            (true, Approach::AllowByDefault) => Approach::DenyByDefault,
+        };
+        let kept_open = was == Approach::AllowByDefault && known.tier == DEFAULT_TIER;
         if moves && keeps_open {
             let label = intent.server.protected_label();
             let pods = status::workloads(draft.snapshot(), &label);
@@ -117,6 +131,7 @@ impl<'s> Standing<'s> {
             opens: keeps_open && !kept_open,
             closes: switches && kept_open,
             switches,
+            stays_open: moves && kept_open && !keeps_open,
         })
     }
 
@@ -155,8 +170,20 @@ impl<'s> Standing<'s> {
             let why = format!("the policy is in tier `{}` now", policy.tier());
             draft.delete(stage, old.id(), why);
         }
-        for old in all() {
-            delete_tier(draft, policies::tier_of(old), stage);
+        let left: Vec<&str> = all().map(policies::tier_of).collect();
+        delete_empty_tiers(draft, stage, |tier| left.contains(&tier));
+        if change.stays_open {
+            let name = policy.server.as_str();
+            draft.note(
+                Importance::Note,
+                format!(
+                    "`{DEFAULT_ALLOW}` stays on the endpoints: all other traffic stays open there, as it is"
+                ),
+                Some(format!(
+                    "`remove {name}` takes it away; protected anew in tier `{}` they leave other traffic to other policies",
+                    policy.tier()
+                )),
+            );
         }
         if change.relabels() {
             for base in Base::ALL {
@@ -175,6 +202,8 @@ pub struct Change {
     pub closes: bool,
     /// The approach becomes the other one.
     pub switches: bool,
+    /// They go on to keep all other traffic open, though the new form could do without.
+    pub stays_open: bool,
 }
 
 impl Change {
@@ -189,16 +218,18 @@ impl Change {
         let Some(object) = draft.current(id) else {
             return;
         };
-        let (base, approach) = match self.closes {
-            true => (Base::DefaultAllow, Approach::AllowByDefault),
-            false => (Base::Discovery, Approach::DenyByDefault),
+        let base = match self.closes {
+            true => Base::DefaultAllow,
+            false => Base::Discovery,
         };
-        // Others may rest on the same.
-        if !others_by(draft.snapshot(), object, server, approach).is_empty() {
+        let others = others(object, server);
+        if base.is_needed(draft.snapshot(), &others) {
             return;
         }
         let ours = base.is_ours(draft);
-        let profiles = self.switches && draft.snapshot().version() >= Version::new(3, 14, 0);
+        let profiles = self.switches
+            && others.is_empty()
+            && draft.snapshot().version() >= Version::new(3, 14, 0);
         let why = match self.closes {
             true => "no longer keeps all other traffic open",
             false => "drops other traffic no longer",
@@ -226,13 +257,7 @@ pub fn others_by(
     server: &ServerName,
     approach: Approach,
 ) -> Vec<ServerName> {
-    let labels = object.labels().filter(|(_, value)| *value == "true");
-    let others = labels.filter_map(|(key, _)| {
-        let name = key.strip_prefix("protected-")?.strip_suffix("-server")?;
-        name.parse::<ServerName>()
-            .ok()
-            .filter(|name| name != server)
-    });
+    let others = others(object, server).into_iter();
     let is_by = |name: &ServerName| {
         let policy = policies::find(snapshot, name);
         let known = policy.and_then(|policy| policies::read(policy, name));

@@ -339,11 +339,10 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// What targets need of it: nothing without IPv6, or where everything stays open anyway.
+    /// What targets need of it: nothing without IPv6. That everything is open now is no reason to do
+    /// without: it may be for another server's sake, and end with that.
     pub fn of<'t>(draft: &Draft<'_>, targets: impl Iterator<Item = &'t Target<'t>>) -> Self {
-        let open = |id| draft.current(id).is_some_and(|o| carries(o, DEFAULT_ALLOW));
-        let meant = targets.filter(|t| t.has_ipv6() && !open(t.id()));
-        let meant: Vec<&Target<'_>> = meant.collect();
+        let meant: Vec<&Target<'_>> = targets.filter(|t| t.has_ipv6()).collect();
         let mut needed = Self::default();
         if meant.is_empty() {
             return needed;
@@ -409,6 +408,9 @@ impl Labelling<'_> {
                 let mut born = object.clone();
                 if let Some((base, is_ours)) = base {
                     base.put_on(&mut born, is_ours);
+                }
+                if self.approach == Approach::DenyByDefault {
+                    born.set_label(&self.server.protected_label(), "true");
                 }
                 let interface = object.spec_str("interfaceName").unwrap_or_default();
                 let which = if interface == ALL_INTERFACES {

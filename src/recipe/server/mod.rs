@@ -107,7 +107,13 @@ pub fn protect(
         standing.bridge(draft, &policy, intent.overwrite);
     }
     let id = standing.id_of(&policy, version);
-    let ours = protect_policy(draft, &policy, id, intent.overwrite)?;
+    // Endpoints that drop everything else are born under the policy that lets the clients in: it comes
+    // before them where nobody is under it yet.
+    let stage = match policy.approach {
+        Approach::DenyByDefault if !standing.is_in_force(draft, &intent.server) => Stage::Clients,
+        _ => Stage::ProtectPolicy,
+    };
+    let ours = protect_policy(draft, &policy, id, stage, intent.overwrite)?;
     let label = Labelling {
         server: &intent.server,
         approach: policy.approach,

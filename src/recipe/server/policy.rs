@@ -38,6 +38,15 @@ pub fn desired_policy(
         ))
         .hint("tiers came with v3.29: leave `--tier` out"));
     }
+    if known.is_some_and(|known| known.between) && intent.approach.is_none() {
+        let name = intent.server.as_str();
+        return Err(RecipeError::refused(format!(
+            "which approach is `{name}` to have? a change from one to the other stopped on its way"
+        ))
+        .hint(format!(
+            "`server {name} … --approach APPROACH` ends it; so does `apply --resume ID`, and `undo ID` takes it back"
+        )));
+    }
     let approach = intent
         .approach
         .or(known.map(|k| k.approach))
@@ -124,6 +133,7 @@ pub fn protect_policy(
     draft: &mut Draft<'_>,
     policy: &ProtectPolicy,
     id: ObjectId,
+    stage: Stage,
     overwrite: bool,
 ) -> Result<bool, RecipeError> {
     let ports: Vec<String> = policy.ports.iter().map(ToString::to_string).collect();
@@ -136,7 +146,6 @@ pub fn protect_policy(
     if known.is_some_and(|known| policies::tier_of(known) != policy.tier()) {
         why = format!("goes into tier `{}`: {why}", policy.tier());
     }
-    let stage = Stage::ProtectPolicy;
     put_policy(draft, stage, policy.object_of(id), &why, overwrite)
 }
 

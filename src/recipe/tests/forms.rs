@@ -63,6 +63,123 @@ fn clients_stay_in_and_others_out_at_every_step_from_one_approach_to_the_other()
     }
 }
 
+/// What becomes of a connection to etcd on a host.
+fn to_etcd(state: &Snapshot, from: &str) -> Verdict {
+    let (from, to) = (Party::Address(from.parse().unwrap()), Party::node("a"));
+    let asked = Connection::to_port(from, to, "tcp/2379".parse().unwrap());
+    World::from_snapshot(state).explain(&asked).verdict
+}
+
+#[test]
+fn a_switch_that_stopped_anywhere_is_ended_by_the_same_command() {
+    use Approach::{AllowByDefault, DenyByDefault};
+    for (from, to) in [
+        (DenyByDefault, AllowByDefault),
+        (AllowByDefault, DenyByDefault),
+    ] {
+        let before = protected(&one_host(), &by(from, "etcd")).after;
+        let wanted = protected(&before, &by(to, "etcd")).after;
+        let mut draft = Draft::new(&before);
+        protect(&mut draft, &by(to, "etcd")).unwrap();
+        let plan = Plan::new(draft, Course::Forward);
+        let mut undecided = 0;
+        for count in 0..=plan.changes.len() {
+            let stopped = plan.after(&before, count);
+            let ended = protected(&stopped, &by(to, "etcd")).after;
+            assert_eq!(to_etcd(&ended, CLIENT), Verdict::Allow, "{to:?} {count}");
+            assert_eq!(to_etcd(&ended, STRANGER), Verdict::Deny, "{to:?} {count}");
+            let spec = |state: &Snapshot, name: &str| {
+                let policy = state.global(Kind::GlobalNetworkPolicy, name);
+                policy.map(|policy| policy.value()["spec"].clone())
+            };
+            let name = "protected-etcd-server";
+            assert_eq!(spec(&ended, name), spec(&wanted, name), "{to:?} {count}");
+            // Labels have no order.
+            assert_eq!(
+                endpoint(&ended, "a-all").value(),
+                endpoint(&wanted, "a-all").value(),
+                "{to:?} {count}"
+            );
+            // Without a word of which approach is meant it is not guessed.
+            let mut draft = Draft::new(&stopped);
+            let guessed = protect(&mut draft, &mk_server("etcd", &["a"]));
+            undecided += usize::from(guessed.is_err());
+        }
+        assert!(undecided > 0, "{to:?}");
+    }
+}
+
+#[test]
+fn what_was_opened_for_a_server_that_goes_is_closed_again_for_one_that_drops_the_rest() {
+    let dropped = protected(&one_host(), &by(Approach::DenyByDefault, "etcd")).after;
+    let opened = protected(&dropped, &by(Approach::AllowByDefault, "kubelet")).after;
+    assert_eq!(to_etcd(&opened, STRANGER), Verdict::Allow);
+    assert_same(&removed(&opened, "kubelet").after, &dropped);
+}
+
+#[test]
+fn a_profile_that_another_server_s_endpoint_has_stays() {
+    let mut bare = one_host();
+    bare.remove(&ObjectId::global(Kind::HostEndpoint, "a-all"));
+    let guarded = ProtectServer {
+        tier: Some("guard".to_owned()),
+        ..mk_server("kubelet", &["a"])
+    };
+    let before = protected(&bare, &guarded).after;
+    let profiles = |state: &Snapshot| -> Vec<String> {
+        let all = state.of(Kind::HostEndpoint);
+        all.flat_map(|o| {
+            o.spec_strs("profiles")
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect()
+    };
+    let begun = profiles(&before);
+    assert_eq!(begun.len(), 1);
+    let mut state = before;
+    for approach in [
+        Approach::DenyByDefault,
+        Approach::AllowByDefault,
+        Approach::DenyByDefault,
+    ] {
+        state = protected(&state, &by(approach, "etcd")).after;
+        assert_eq!(profiles(&state), begun, "{approach:?}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_drops_the_rest_is_born_under_the_policy_that_lets_the_clients_in() {
+    let mut bare = one_host();
+    bare.remove(&ObjectId::global(Kind::HostEndpoint, "a-all"));
+    let mut draft = Draft::new(&bare);
+    protect(&mut draft, &by(Approach::DenyByDefault, "etcd")).unwrap();
+    let plan = Plan::new(draft, Course::Forward);
+    for count in 0..=plan.changes.len() {
+        let state = plan.after(&bare, count);
+        assert_eq!(to_etcd(&state, CLIENT), Verdict::Allow, "{count}");
+    }
+    let after = plan.after(&bare, plan.changes.len());
+    assert_eq!(to_etcd(&after, STRANGER), Verdict::Deny);
+    assert_same(&removed(&after, "etcd").after, &bare);
+}
+
+#[test]
+fn a_tier_that_a_policy_never_moved_into_goes_with_the_protection() {
+    let before = one_host();
+    let there = protected(&before, &mk_server("etcd", &["a"])).after;
+    let into = ProtectServer {
+        tier: Some("guard".to_owned()),
+        ..mk_server("etcd", &["a"])
+    };
+    let mut draft = Draft::new(&there);
+    protect(&mut draft, &into).unwrap();
+    let plan = Plan::new(draft, Course::Forward);
+    let stopped = plan.after(&there, 1);
+    assert_eq!(stopped.of(Kind::Tier).count(), 1);
+    assert_same(&removed(&stopped, "etcd").after, &before);
+}
+
 #[test]
 fn what_another_server_on_an_endpoint_rests_on_stays_until_it_goes_over_too() {
     let allowed = |server| by(Approach::AllowByDefault, server);
