@@ -107,9 +107,10 @@ impl Base {
         draft.current(&self.id()).is_none_or(marks::is_created)
     }
 
-    /// Whether servers rest on it. One whose policy is not the recipe's may.
+    /// Whether servers rest on it: those of the default tier, and those of other tiers where they
+    /// count. One whose policy is not the recipe's may.
     #[must_use]
-    pub fn is_needed(self, snapshot: &Snapshot, servers: &[ServerName]) -> bool {
+    pub fn is_needed(self, snapshot: &Snapshot, servers: &[ServerName], in_any_tier: bool) -> bool {
         let approach = match self {
             Self::DefaultAllow => Approach::AllowByDefault,
             Self::Discovery => Approach::DenyByDefault,
@@ -118,7 +119,8 @@ impl Base {
             let policy = policies::find(snapshot, server);
             let known = policy.and_then(|policy| policies::read(policy, server));
             known.is_none_or(|known| {
-                known.between || known.approach == approach && known.tier == DEFAULT_TIER
+                let counts = in_any_tier || known.tier == DEFAULT_TIER;
+                known.between || known.approach == approach && counts
             })
         })
     }

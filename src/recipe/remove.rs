@@ -44,7 +44,8 @@ pub fn remove(draft: &mut Draft<'_>, intent: &RemoveServer) -> Result<(), Recipe
     for object in labelled.iter().filter(|o| ours_alone(o)) {
         let why = format!("no longer protects {}", place_of(object));
         let others = others(object, server);
-        let unneeded = |(base, _): &(Base, bool)| !base.is_needed(draft.snapshot(), &others);
+        // What a server kept on its way into a tier of its own stays with it.
+        let unneeded = |(base, _): &(Base, bool)| !base.is_needed(draft.snapshot(), &others, true);
         let unneeded: Vec<(Base, bool)> = bases.into_iter().filter(unneeded).collect();
         draft.edit(Stage::ProtectedLabels, object.id(), why, |object| {
             object.remove_label(&label);

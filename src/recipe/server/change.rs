@@ -223,7 +223,7 @@ impl Change {
             false => Base::Discovery,
         };
         let others = others(object, server);
-        if base.is_needed(draft.snapshot(), &others) {
+        if base.is_needed(draft.snapshot(), &others, false) {
             return;
         }
         let ours = base.is_ours(draft);

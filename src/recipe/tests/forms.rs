@@ -118,6 +118,19 @@ fn what_was_opened_for_a_server_that_goes_is_closed_again_for_one_that_drops_the
 }
 
 #[test]
+fn what_a_server_kept_open_on_its_way_into_a_tier_stays_when_another_one_goes() {
+    let guarded = ProtectServer {
+        tier: Some("guard".to_owned()),
+        ..mk_server("etcd", &["a"])
+    };
+    let plain = protected(&one_host(), &mk_server("etcd", &["a"])).after;
+    let moved = protected(&plain, &guarded).after;
+    let both = protected(&moved, &by(Approach::AllowByDefault, "kubelet")).after;
+    assert_same(&removed(&both, "kubelet").after, &moved);
+    assert_same(&removed(&moved, "etcd").after, &one_host());
+}
+
+#[test]
 fn a_profile_that_another_server_s_endpoint_has_stays() {
     let mut bare = one_host();
     bare.remove(&ObjectId::global(Kind::HostEndpoint, "a-all"));
