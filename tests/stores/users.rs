@@ -107,8 +107,8 @@ async fn a_run_that_was_made_at_another_address_is_taken_back_by_its_id_alone() 
     assert_eq!(run.code, 4, "{run}");
     run.says("a cluster of the same GUID, but perhaps another one");
     assert_eq!(place.stored().await, between);
-    let hint = run.err.rsplit("name the run: `").next().unwrap();
-    let (undo, _) = hint.split_once('`').unwrap();
+    let hint = run.err.rsplit("name the run: `calicoctl-protect ").next();
+    let (undo, _) = hint.unwrap().split_once('`').unwrap();
     place.does(&format!("{undo} --yes")).says("warning: run ");
     assert_eq!(place.stored().await, before);
 }
