@@ -113,7 +113,10 @@ fn the_roles_are_enough_on_a_live_server() {
             live.bind(role);
         }
     }
-    live.make(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NAME}}));
+    // Kubelets label their Nodes from the beginning.
+    let labels = json!({"kubernetes.io/hostname": NAME});
+    let metadata = json!({"name": NAME, "labels": labels});
+    live.make(json!({"apiVersion": "v1", "kind": "Node", "metadata": metadata}));
     let dir = tempfile::tempdir().unwrap();
     let kubeconfig = as_user(&live.admin, dir.path());
     let run = |command: &str| {
