@@ -34,7 +34,7 @@ pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeEr
         let node = configuration.strip_prefix("node.");
         intent.nodes.is_empty() || node.is_some_and(|node| meant.contains(node))
     };
-    let remembering: Vec<ObjectId> = draft
+    let mut remembering: Vec<ObjectId> = draft
         .snapshot()
         .of(Kind::FelixConfiguration)
         .filter(|c| c.annotation(marks::PRUNED).is_some() && concerned(c.name()))
@@ -43,25 +43,23 @@ pub fn restore(draft: &mut Draft<'_>, intent: &Failsafes) -> Result<(), RecipeEr
     let mut back: BTreeMap<Direction, BTreeSet<ServerPort>> = BTreeMap::new();
     // From below upwards: whether a list may follow the layers below again depends on what comes
     // back there.
-    let of_cluster = |id: &&ObjectId| id.name == "default";
-    let of_node = |id: &&ObjectId| id.name.starts_with("node.");
-    let scoped = |id: &&ObjectId| !of_cluster(id) && !of_node(id);
-    let levels: [&dyn Fn(&&ObjectId) -> bool; 3] = [&of_cluster, &scoped, &of_node];
+    let level = |id: &ObjectId| match id.name.as_str() {
+        "default" => 0,
+        name if name.starts_with("node.") => 2,
+        _ => 1,
+    };
+    remembering.sort_by_key(level);
     let mut below = None;
-    for level in levels {
-        let mut changed = false;
-        for id in remembering.iter().filter(level) {
+    for ids in remembering.chunk_by(|a, b| level(a) == level(b)) {
+        let failsafes = below.as_ref().unwrap_or(&layers.failsafes);
+        for id in ids {
             for direction in &intent.directions {
-                let failsafes = below.as_ref().unwrap_or(&layers.failsafes);
                 let ports = put_back(draft, &layers, failsafes, id, *direction, &ports);
-                changed |= !ports.is_empty();
                 back.entry(*direction).or_default().extend(ports);
             }
             drop_if_emptied(draft, &layers, id);
         }
-        if changed {
-            below = Some(FailsafeLayers::read(&draft.state()));
-        }
+        below = Some(FailsafeLayers::read(&draft.state()));
     }
     for direction in &intent.directions {
         let back = back.remove(direction).unwrap_or_default();
